@@ -1,0 +1,62 @@
+"""Ortolan runs transformers models on ONNX Runtime, without torch.
+
+import ortolan
+
+pipe = ortolan.pipeline("sentiment-analysis")
+pipe("We are very happy to show you this.")
+"""
+
+from ortolan.artifact import Artifact
+from ortolan.errors import (
+    ArtifactError,
+    ConfigError,
+    EngineError,
+    FormatVersionError,
+    HashMismatchError,
+    InferenceError,
+    InputTooLongError,
+    InvalidInputError,
+    MissingFileError,
+    NonFiniteError,
+    OrtolanError,
+    ProviderError,
+    RequestError,
+    SessionError,
+    ShapeError,
+    SignatureError,
+    UnknownTaskError,
+)
+from ortolan.model import Model, ModelOutput
+from ortolan.pipeline import Pipeline, pipeline
+from ortolan.tokenize import Tokenizer
+from ortolan.verify import Check, verify
+from ortolan.version import __version__
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "Check",
+    "ConfigError",
+    "EngineError",
+    "FormatVersionError",
+    "HashMismatchError",
+    "InferenceError",
+    "InputTooLongError",
+    "InvalidInputError",
+    "MissingFileError",
+    "Model",
+    "ModelOutput",
+    "NonFiniteError",
+    "OrtolanError",
+    "Pipeline",
+    "ProviderError",
+    "RequestError",
+    "SessionError",
+    "ShapeError",
+    "SignatureError",
+    "Tokenizer",
+    "UnknownTaskError",
+    "__version__",
+    "pipeline",
+    "verify",
+]

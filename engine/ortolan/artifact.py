@@ -1,0 +1,308 @@
+"""Opening an exported folder: its manifest, its files, their hashes.
+
+config.json, tokenizer.json, ...   as transformers writes them
+onnx/model.onnx, onnx/model_quantized.onnx
+ortolan.json                       the manifest: what `Manifest` below holds
+README.md                          a model card made from the manifest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ortolan.config import PRECISIONS, Precision
+from ortolan.errors import ArtifactError, FormatVersionError, HashMismatchError, MissingFileError
+from ortolan.request import TextInput
+from ortolan.session.base import Signature, TensorSpec
+
+MANIFEST_NAME = "ortolan.json"
+FORMAT_VERSION = 1
+"""Raised when an older reader could no longer understand a manifest. Old formats are read for ever."""
+
+_EXPORT_AGAIN = "export the checkpoint again"
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What a file was when it was exported."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One ONNX file.
+
+    Attributes:
+        file: Path inside the artifact.
+        signature: Its inputs and outputs.
+    """
+
+    file: str
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenOutputs:
+    """What a precision answered to the golden inputs when it was exported.
+
+    Attributes:
+        logits: One row for each golden input.
+        tolerance: Largest difference that another machine may show.
+    """
+
+    logits: list[list[float]]
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecord:
+    """One precision of the model, with the evidence for it.
+
+    Attributes:
+        graphs: The graphs it needs, by role; an encoder has one, "model".
+        providers: For each provider measured: attention form, disabled optimizers and the times that decided.
+        parity: Differences to torch.
+        quality: Label agreement, probability differences, the metric on labelled data if there was any.
+        kept_fp32: Layers that were left in fp32 to pass the gate.
+        cpu_features: Instruction sets of the machine that measured.
+        golden: Replayed by `ortolan verify`.
+    """
+
+    graphs: Mapping[str, Graph]
+    providers: Mapping[str, Mapping[str, Any]]
+    parity: Mapping[str, Any]
+    quality: Mapping[str, Any]
+    kept_fp32: tuple[str, ...]
+    cpu_features: tuple[str, ...]
+    golden: GoldenOutputs
+
+    def disabled_optimizers(self, provider: str) -> tuple[str, ...]:
+        """ONNX Runtime rewrites that slow this graph down on a provider; none where nothing was measured."""
+        return tuple(self.providers.get(provider, {}).get("disabled_optimizers", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything known about an artifact.
+
+    Attributes:
+        task: Name of the task its head serves.
+        architecture: `model_type` of its config.
+        source: Where it came from: name, revision, parameters.
+        max_length: Most tokens the model has positions for.
+        versions: Versions of what made it.
+        precisions: One record each.
+        golden_inputs: Texts that every precision was run on, with their token ids.
+        files: Hash and size of every other file.
+        ortolan: Version of Ortolan that wrote it.
+    """
+
+    task: str
+    architecture: str
+    source: Mapping[str, Any]
+    max_length: int
+    versions: Mapping[str, str]
+    precisions: Mapping[Precision, PrecisionRecord]
+    golden_inputs: tuple[GoldenInput, ...]
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+    ortolan: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn the manifest into what `ortolan.json` holds."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Any, where: str) -> Manifest:
+        """Read what `to_json` wrote.
+
+        Args:
+            document: Parsed JSON.
+            where: Name of the artifact, for messages.
+
+        Raises:
+            FormatVersionError: Not a manifest, or one from a newer release.
+            ArtifactError: A file name that leads out of the folder.
+        """
+        version = document.get("format_version") if isinstance(document, dict) else None
+        asked = f"artifact '{where}' requested"
+        if not isinstance(version, int):
+            raise FormatVersionError(asked, f"{MANIFEST_NAME} is not a manifest of Ortolan", _EXPORT_AGAIN)
+        if version > FORMAT_VERSION:
+            raise FormatVersionError(
+                asked,
+                f"its manifest has format {version} and this release reads up to {FORMAT_VERSION}",
+                "upgrade ortolan",
+            )
+        try:
+            manifest = cls._parse(document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise FormatVersionError(asked, f"{MANIFEST_NAME} is damaged ({reason})", _EXPORT_AGAIN) from error
+        for name in manifest.files:
+            _check_inside(name, where)
+        return manifest
+
+    @classmethod
+    def _parse(cls, document: Mapping[str, Any]) -> Manifest:
+        files = {str(name): FileRecord(str(f["sha256"]), int(f["bytes"])) for name, f in document["files"].items()}
+        return cls(
+            task=str(document["task"]),
+            architecture=str(document["architecture"]),
+            source=dict(document["source"]),
+            max_length=int(document["max_length"]),
+            versions=dict(document["versions"]),
+            precisions={
+                name: _parse_precision(document["precisions"][name], files)
+                for name in PRECISIONS
+                if name in document["precisions"]
+            },
+            golden_inputs=tuple(GoldenInput(**golden) for golden in document["golden_inputs"]),
+            files=files,
+            ortolan=str(document["ortolan"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenInput:
+    """A text that every precision was run on.
+
+    Attributes:
+        text: The text.
+        text_pair: The second text of a pair, or None.
+        input_ids: What the tokenizer made of it.
+    """
+
+    text: str
+    text_pair: str | None
+    input_ids: list[int]
+
+    @property
+    def input(self) -> TextInput:
+        """The text as the runtime takes it."""
+        return TextInput(self.text, self.text_pair)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An opened folder.
+
+    Attributes:
+        folder: Where it is.
+        manifest: What it says of itself.
+        config: config.json of the model.
+    """
+
+    folder: Path
+    manifest: Manifest
+    config: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Artifact:
+        """Read manifest and config; the large files are not touched.
+
+        Raises:
+            MissingFileError: No such folder, or no manifest or config in it.
+            FormatVersionError: A manifest that this release can't read.
+            ArtifactError: A manifest that names files outside its folder.
+        """
+        folder = Path(folder)
+        asked = f"artifact '{folder}' requested"
+        if not folder.is_dir():
+            raise MissingFileError(asked, "there is no such folder", "check the path, or export the model first")
+        if not (folder / MANIFEST_NAME).is_file():
+            raise MissingFileError(
+                asked,
+                f"the folder has no {MANIFEST_NAME}",
+                f"run: ortolan export {folder} -o DIR, if it is a checkpoint",
+            )
+        manifest = Manifest.from_json(_read_json(folder / MANIFEST_NAME, asked), str(folder))
+        artifact = cls(folder, manifest, {})
+        artifact.check(["config.json"])
+        config = _read_json(folder / "config.json", asked)
+        return cls(folder, manifest, config if isinstance(config, dict) else {})
+
+    def check(self, names: Iterable[str] | None = None) -> None:
+        """Compare files with the hashes in the manifest.
+
+        Args:
+            names: Files to check, by their path in the artifact; all of them by default.
+
+        Raises:
+            MissingFileError: One of them is not there, or not in the manifest.
+            HashMismatchError: One of them differs; the message names every such file.
+        """
+        wanted = list(self.manifest.files if names is None else names)
+        asked = f"artifact '{self.folder}' requested"
+        missing = [name for name in wanted if name not in self.manifest.files or not (self.folder / name).is_file()]
+        if missing:
+            raise MissingFileError(asked, f"it lacks {', '.join(missing)}", _EXPORT_AGAIN)
+        damaged = [name for name in wanted if hash_file(self.folder / name) != self.manifest.files[name]]
+        if damaged:
+            raise HashMismatchError(
+                asked, f"{', '.join(damaged)} differs from what was exported", f"copy it again, or {_EXPORT_AGAIN}"
+            )
+
+    def tokenizer_files(self) -> list[str]:
+        """Names of the tokenizer's files that the runtime reads."""
+        return [name for name in ("tokenizer.json", "tokenizer_config.json") if name in self.manifest.files]
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Name of each class, from config.json."""
+        labels = self.config.get("id2label")
+        return {int(key): str(label) for key, label in labels.items()} if isinstance(labels, dict) else {}
+
+
+def hash_file(path: Path) -> FileRecord:
+    """Read a file in pieces and return its SHA-256 and size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+        return FileRecord(digest.hexdigest(), stream.tell())
+
+
+def _parse_precision(entry: Mapping[str, Any], files: Mapping[str, FileRecord]) -> PrecisionRecord:
+    graphs = {role: Graph(g["file"], _parse_signature(g["signature"])) for role, g in entry["graphs"].items()}
+    unknown = [graph.file for graph in graphs.values() if graph.file not in files]
+    if unknown:
+        raise ValueError(f"no hash for {unknown}")
+    return PrecisionRecord(
+        graphs=graphs,
+        providers=dict(entry["providers"]),
+        parity=dict(entry["parity"]),
+        quality=dict(entry["quality"]),
+        kept_fp32=tuple(entry["kept_fp32"]),
+        cpu_features=tuple(entry["cpu_features"]),
+        golden=GoldenOutputs(**entry["golden"]),
+    )
+
+
+def _parse_signature(entry: Mapping[str, Any]) -> Signature:
+    def specs(items: Iterable[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(item["name"], item["dtype"], tuple(item["shape"])) for item in items)
+
+    return Signature(specs(entry["inputs"]), specs(entry["outputs"]))
+
+
+def _check_inside(name: str, where: str) -> None:
+    # A lexical check: in a Hub cache the files themselves are links to a folder of blobs beside this one.
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:
+        raise ArtifactError(
+            f"artifact '{where}' requested", f"its manifest names a file outside the folder: {name!r}", "do not use it"
+        )
+
+
+def _read_json(path: Path, asked: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise FormatVersionError(asked, f"{path.name} cannot be read ({error})", _EXPORT_AGAIN) from error

@@ -1,0 +1,1 @@
+"""Joining encodings to batches: what goes together, and how it becomes a rectangle."""

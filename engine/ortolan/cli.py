@@ -1,0 +1,174 @@
+"""Flags and environment to calls into the library; no logic of its own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ortolan.artifact import Artifact
+from ortolan.errors import OrtolanError
+from ortolan.pipeline import pipeline
+from ortolan.session.providers import PROVIDERS
+from ortolan.tasks.registry import ALIASES, TASKS
+from ortolan.verify import verify
+from ortolan.version import __version__
+
+DESCRIPTION = "Export transformers models to verified ONNX artifacts and run them without torch."
+
+EXAMPLES = """\
+examples:
+  ortolan export models/sentiment-minilm -o sentiment
+  ortolan run sentiment-analysis "What a day!" "It rained again."
+  cat reviews.txt | ortolan run sentiment-analysis --model sentiment - --json
+  ortolan inspect sentiment
+  ortolan verify sentiment
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of `ortolan`."""
+    made = argparse.ArgumentParser(
+        prog="ortolan",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"ortolan {__version__}")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("export", help="make an artifact of a checkpoint", add_help=False)
+    _add_run(commands)
+    inspect = commands.add_parser("inspect", help="show what an artifact holds and the evidence for it")
+    inspect.add_argument("folder", metavar="DIR", help="artifact")
+    inspect.add_argument("--json", action="store_true", help="print the manifest as one JSON document")
+    inspect.set_defaults(act=_inspect)
+    check = commands.add_parser("verify", help="check every hash and replay the golden inputs")
+    check.add_argument("folder", metavar="DIR", help="artifact")
+    check.add_argument("--json", action="store_true", help="print the checks as one JSON document")
+    check.set_defaults(act=_verify)
+    return made
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        help="answer texts",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("task", metavar="TASK", help=", ".join([*TASKS, *ALIASES]))
+    run.add_argument("texts", metavar="TEXT", nargs="*", help="texts; '-' or none reads one text a line from stdin")
+    run.add_argument("--model", metavar="M", help="artifact, checkpoint or Hub id; by default that of the task")
+    run.add_argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
+    run.add_argument("--provider", metavar="P", default="auto", help=f"auto, {', '.join(PROVIDERS)} (default: auto)")
+    run.add_argument("--precision", metavar="P", default="auto", help="auto, fp32, int8 (default: auto)")
+    run.add_argument("--top-k", metavar="K", type=int, help="labels for each text; 0 for all")
+    run.add_argument("--truncation", action="store_true", help="cut texts that are too long, instead of refusing them")
+    run.add_argument("--max-length", metavar="N", type=int, help="most tokens of a text")
+    run.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
+    run.set_defaults(act=_run)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ortolan`.
+
+    Returns:
+        0 done, 1 failed (one line on stderr says what was asked, found, and to be done). Wrong usage exits with 2.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["export"]:
+        # The exporter is the other package, which this one does not import: `ortolan run` needs none of it.
+        return int(importlib.import_module("ortolan_exporters.cli").main(words[1:]))
+    flags = parser().parse_args(words)
+    try:
+        return int(flags.act(flags))
+    except OrtolanError as error:
+        print(f"ortolan {flags.command}: error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"ortolan {flags.command}: interrupted", file=sys.stderr)
+    return 1
+
+
+def _run(flags: argparse.Namespace) -> int:
+    options: dict[str, object] = {"truncation": flags.truncation, "max_length": flags.max_length}
+    if flags.top_k is not None:
+        options["top_k"] = flags.top_k or None
+    pipe = pipeline(
+        flags.task,
+        flags.model,
+        revision=flags.revision,
+        provider=flags.provider,
+        precision=flags.precision,
+        **options,
+    )
+    print(f"{pipe.model.precision} on {pipe.model.provider}: {pipe.model.reason}", file=sys.stderr)
+    texts = flags.texts if flags.texts and flags.texts != ["-"] else list(_lines())
+    results = pipe(texts)
+    if flags.json:
+        print(json.dumps(results, ensure_ascii=False))
+        return 0
+    for text, result in zip(texts, results, strict=True):
+        labels = result if isinstance(result, list) else [result]
+        print("  ".join(f"{one['label']} {one['score']:.4f}" for one in labels), text, sep="\t")
+    return 0
+
+
+def _lines() -> Iterator[str]:
+    for line in sys.stdin:
+        if line.strip():
+            yield line.rstrip("\r\n")
+
+
+def _inspect(flags: argparse.Namespace) -> int:
+    artifact = Artifact.open(flags.folder)
+    manifest = artifact.manifest
+    if flags.json:
+        print(json.dumps(manifest.to_json(), ensure_ascii=False))
+        return 0
+    size = sum(record.bytes for record in manifest.files.values())
+    print(f"{manifest.source['name']}: {manifest.architecture}, {manifest.task}, up to {manifest.max_length} tokens")
+    print(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, exported by ortolan {manifest.ortolan}")
+    print("labels: " + ", ".join(artifact.id2label.values()))
+    for precision, record in manifest.precisions.items():
+        graph, quality = record.graphs["model"], record.quality
+        print(f"\n{precision}: {graph.file}, {manifest.files[graph.file].bytes / 1e6:.1f} MB")
+        for spec in (*graph.signature.inputs, *graph.signature.outputs):
+            print(f"  {spec.name}: {spec.dtype}[{', '.join(str(axis) for axis in spec.shape)}]")
+        for provider, choice in record.providers.items():
+            without = ", ".join(choice["disabled_optimizers"]) or "none"
+            print(f"  {provider}: {choice['attention']} attention, disabled optimizers: {without}")
+        print(f"  logits within {record.parity['max_difference']:.2g} of torch in {record.parity['batches']} batches")
+        print(
+            f"  same label {quality['label_agreement']:.2%} of {quality['texts']} texts, probabilities differ by "
+            f"{quality['mean_probability_difference']:.2g} on average, {quality['max_probability_difference']:.2g} at most"
+        )
+        if metric := quality.get("metric"):
+            print(
+                f"  {metric['name']} on {metric['texts']} labelled texts: torch {metric['torch']:.4f}, "
+                f"{precision} {metric['this']:.4f}"
+            )
+        if record.kept_fp32:
+            print(f"  kept in fp32: {', '.join(record.kept_fp32)}")
+    return 0
+
+
+def _verify(flags: argparse.Namespace) -> int:
+    checks = verify(Path(flags.folder))
+    if flags.json:
+        document = [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
+        print(json.dumps(document, ensure_ascii=False))
+    else:
+        for check in checks:
+            print(f"{'ok' if check.passed else 'FAILED':<7} {check.name}: {check.detail}")
+    failed = [check.name for check in checks if not check.passed]
+    if failed:
+        print(f"ortolan verify: error: {flags.folder} failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

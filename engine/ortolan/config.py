@@ -1,0 +1,55 @@
+"""Frozen settings, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ortolan.errors import ConfigError
+
+Precision = Literal["fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """How a graph is run.
+
+    Attributes:
+        provider: A name from the provider table, or "auto".
+        num_threads: Threads of one run; None for the processors this process may use.
+        device_id: Which device of that provider.
+        cache_dir: Where providers that compile keep what they compiled; None for no cache.
+    """
+
+    provider: str = "auto"
+    num_threads: int | None = None
+    device_id: int = 0
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_threads is not None and self.num_threads < 1:
+            raise ConfigError("num_threads requested", f"got {self.num_threads}", "use 1 or more, or leave it out")
+        if self.device_id < 0:
+            raise ConfigError("device_id requested", f"got {self.device_id}", "use 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchConfig:
+    """How a list of texts is split into batches.
+
+    Attributes:
+        max_batch_size: Most rows of a batch.
+        max_batch_tokens: Most tokens of a batch, padding counted.
+    """
+
+    max_batch_size: int = 32
+    # On CPUs throughput stops growing between 128 and 256 tokens (docs/decisions/0004-batching-lists.md)
+    max_batch_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_batch_tokens"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} requested", f"got {value!r}", "use a whole number from 1 on")

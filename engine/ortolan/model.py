@@ -1,0 +1,209 @@
+"""`Model`: tokenized texts in, raw outputs out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ortolan.artifact import Artifact, Graph, PrecisionRecord
+from ortolan.config import PRECISIONS, Precision, SessionConfig
+from ortolan.errors import ConfigError, InvalidInputError, ProviderError, ShapeError, SignatureError
+from ortolan.session.base import Array, Session, Signature, conform
+from ortolan.session.ort import OrtSession
+from ortolan.session.providers import Provider, candidates, choose_precision
+from ortolan.tokenize import Tokenizer
+
+
+class ModelOutput(Mapping[str, Array]):
+    """Outputs of a graph: `outputs.logits`, `outputs["logits"]` and `outputs[0]` are the same array."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, key: str | int) -> Array:
+        return list(self._arrays.values())[key] if isinstance(key, int) else self._arrays[key]
+
+    def __getattr__(self, name: str) -> Array:
+        try:
+            return self.__dict__["_arrays"][name]  # type: ignore[no-any-return]  # filled in __init__ with arrays
+        except KeyError:
+            raise AttributeError(f"no output {name!r}; there are {list(self.__dict__.get('_arrays', ()))}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"ModelOutput({', '.join(f'{k}: {v.dtype}{list(v.shape)}' for k, v in self._arrays.items())})"
+
+
+class Model:
+    """A loaded artifact at one precision on one provider. Safe to call from several threads.
+
+    Attributes:
+        artifact: The opened folder.
+        tokenizer: Its tokenizer.
+        precision: "fp32" or "int8", chosen or asked for.
+        reason: Why this precision.
+    """
+
+    def __init__(
+        self, artifact: Artifact, tokenizer: Tokenizer, session: Session, precision: Precision, reason: str
+    ) -> None:
+        self.artifact = artifact
+        self.tokenizer = tokenizer
+        self.precision = precision
+        self.reason = reason
+        self._session = session
+        self._inputs = {spec.name: spec for spec in session.signature.inputs}
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        provider: str = "auto",
+        precision: str = "auto",
+        *,
+        num_threads: int | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> Model:
+        """Open an artifact, check the files that will be used, and load its graph.
+
+        Args:
+            path: An artifact folder.
+            provider: "cpu", "cuda", "tensorrt", "openvino", "dml", "coreml", or "auto" for the best that comes up.
+            precision: "fp32", "int8", or "auto": int8 where the CPU multiplies int8 natively, else fp32.
+            num_threads: Threads of one run; by default the processors that this process may use.
+            cache_dir: Where TensorRT, OpenVINO and CoreML keep what they compiled.
+
+        Raises:
+            MissingFileError: A file is not there.
+            HashMismatchError: A file differs from what was exported.
+            SignatureError: The graph is not the one that the manifest describes.
+            ProviderError: The provider asked for does not come up, or no ONNX Runtime is installed.
+            ConfigError: Unknown provider or precision, or one that this artifact lacks.
+        """
+        config = SessionConfig(
+            provider=provider, num_threads=num_threads, cache_dir=None if cache_dir is None else Path(cache_dir)
+        )
+        wanted = _check_precision(precision)
+        artifact = Artifact.open(path)
+        artifact.check(artifact.tokenizer_files())
+        failures: list[str] = []
+        for row in candidates(config.provider):
+            chosen, reason = _choose(artifact, row, wanted)
+            try:
+                session = open_session(artifact, row, config, chosen)
+            except ProviderError as error:
+                if config.provider != "auto":
+                    raise
+                failures.append(f"{row.name} does not come up ({error.found})")
+                continue
+            tokenizer = Tokenizer.load(artifact.folder, max_length=artifact.manifest.max_length)
+            return cls(artifact, tokenizer, session, chosen, "; ".join([*failures, reason]))
+        raise ProviderError(
+            "a provider requested",
+            f"none comes up: {'; '.join(failures) or 'none is available'}",
+            "reinstall onnxruntime",
+        )
+
+    @property
+    def provider(self) -> str:
+        """Short name of the provider that really runs the graph."""
+        return self._session.provider
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the loaded graph."""
+        return self._session.signature
+
+    def __call__(self, **inputs: ArrayLike) -> ModelOutput:
+        """Run the graph.
+
+        Args:
+            inputs: Arrays [B, S] by name, as `tokenizer` returns them. Inputs that the graph does not read are
+                ignored; `token_type_ids`, where the graph reads them, default to zeros.
+
+        Returns:
+            Raw outputs, such as `logits`, float32 [B, V], before softmax.
+
+        Raises:
+            InvalidInputError: An input is missing.
+            ShapeError: Not [B, S], empty, longer than the model reads, or inputs that disagree.
+            SessionError: ONNX Runtime failed.
+        """
+        feed = {name: conform(np.asarray(inputs[name]), spec) for name, spec in self._inputs.items() if name in inputs}
+        if "token_type_ids" in self._inputs and "token_type_ids" not in feed and "input_ids" in feed:
+            feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
+        missing = [name for name in self._inputs if name not in feed]
+        if missing:
+            raise InvalidInputError(
+                f"a run with {sorted(inputs)} requested",
+                f"{', '.join(missing)} is missing",
+                "pass model(**tokenizer(texts))",
+            )
+        self._check_shapes(feed)
+        return ModelOutput(self._session.run(feed))
+
+    def _check_shapes(self, feed: Mapping[str, Array]) -> None:
+        shapes = {name: array.shape for name, array in feed.items()}
+        shape = next(iter(shapes.values()))
+        longest = self.artifact.manifest.max_length
+        if len(shape) != 2 or 0 in shape or set(shapes.values()) != {shape} or shape[1] > longest:
+            raise ShapeError(
+                f"a run with { ({k: list(v) for k, v in shapes.items()}) } requested",
+                f"inputs are [B, S], equal, not empty, with S at most {longest}",
+                "pass model(**tokenizer(texts, truncation=True))",
+            )
+
+
+def open_session(artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision) -> OrtSession:
+    """Load the graph of one precision, after checking its hash, and its signature after that.
+
+    Raises:
+        HashMismatchError: The file differs from what was exported.
+        SignatureError: The graph is not the one that the manifest describes.
+    """
+    record: PrecisionRecord = artifact.manifest.precisions[precision]
+    graph: Graph = record.graphs["model"]
+    artifact.check([graph.file])
+    session = OrtSession(artifact.folder / graph.file, provider, config, record.disabled_optimizers(provider.name))
+    if session.signature != graph.signature:
+        raise SignatureError(
+            f"graph '{graph.file}' requested",
+            f"it has {_names(session.signature)} and the manifest says {_names(graph.signature)}",
+            "export the checkpoint again",
+        )
+    return session
+
+
+def _names(signature: Signature) -> Any:
+    return [spec.name for spec in signature.inputs], [spec.name for spec in signature.outputs]
+
+
+def _check_precision(precision: str) -> Precision | None:
+    for known in PRECISIONS:
+        if precision == known:
+            return known
+    if precision == "auto":
+        return None
+    raise ConfigError(f"precision {precision!r} requested", "no such precision", f"use auto, {', '.join(PRECISIONS)}")
+
+
+def _choose(artifact: Artifact, provider: Provider, wanted: Precision | None) -> tuple[Precision, str]:
+    available = tuple(artifact.manifest.precisions)
+    if wanted is None:
+        return choose_precision(provider, available)
+    if wanted not in available:
+        raise ConfigError(
+            f"precision '{wanted}' requested",
+            f"the artifact holds {', '.join(available)}",
+            "choose one of those, or export it with --precision",
+        )
+    return wanted, "asked for"

@@ -1,0 +1,1 @@
+"""From raw outputs to what a task shows: pure functions on arrays."""

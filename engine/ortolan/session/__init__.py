@@ -1,0 +1,1 @@
+"""Graphs loaded on an execution provider. Nothing outside this package imports onnxruntime."""

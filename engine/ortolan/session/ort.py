@@ -1,0 +1,97 @@
+"""The `Session` protocol on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ortolan.config import SessionConfig
+from ortolan.errors import ProviderError, SessionError
+from ortolan.session.base import DTYPES, Array, Signature, TensorSpec
+from ortolan.session.providers import Provider, session_options, why_unavailable
+from ortolan.session.runtime import onnxruntime
+
+
+class OrtSession:
+    """A graph loaded by ONNX Runtime. May be run from several threads at once."""
+
+    def __init__(
+        self, path: Path, provider: Provider, config: SessionConfig, disabled_optimizers: Sequence[str]
+    ) -> None:
+        """Load a graph.
+
+        Args:
+            path: The ONNX file.
+            provider: Where it shall run; operators the provider lacks run on the CPU.
+            config: Threads, device, cache.
+            disabled_optimizers: ONNX Runtime's graph rewrites that were measured to slow this graph down.
+
+        Raises:
+            ProviderError: The provider did not come up. There is no silent fallback.
+            SessionError: The graph cannot be loaded.
+        """
+        ort = onnxruntime()
+        providers: list[Any] = [(provider.ort_name, provider.options(config))]
+        if provider.ort_name != "CPUExecutionProvider":
+            providers.append("CPUExecutionProvider")
+        try:
+            self._session = ort.InferenceSession(
+                str(path),
+                session_options(provider, config),
+                providers=providers,
+                disabled_optimizers=list(disabled_optimizers),
+            )
+        except Exception as error:  # ONNX Runtime raises a family of exceptions without a common public base
+            kind = SessionError if provider.ort_name == "CPUExecutionProvider" else ProviderError
+            raise kind(
+                f"'{path.name}' on provider '{provider.ort_name}' requested",
+                f"ONNX Runtime cannot load it: {_first_line(error)}",
+                "run 'ortolan verify' on the artifact, or export it again",
+            ) from error
+        running = self._session.get_providers()
+        if running[0] != provider.ort_name:
+            raise ProviderError(
+                f"provider '{provider.ort_name}' requested",
+                f"it does not come up here: {why_unavailable(provider)}",
+                "install what is missing, or choose 'cpu'",
+            )
+        self._provider = provider
+        self._signature = Signature(_specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
+        self._output_names = [spec.name for spec in self._signature.outputs]
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the graph."""
+        return self._signature
+
+    @property
+    def provider(self) -> str:
+        """Short name of the provider that runs the graph."""
+        return self._provider.name
+
+    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; see `Session.run`."""
+        try:
+            outputs = self._session.run(self._output_names, feed)
+        except Exception as error:  # the same family as above
+            shapes = {name: list(array.shape) for name, array in feed.items()}
+            raise SessionError(
+                f"a run with {shapes} requested",
+                f"ONNX Runtime failed: {_first_line(error)}",
+                "check the shapes; if they are right, please report this",
+            ) from error
+        return dict(zip(self._output_names, outputs, strict=True))
+
+
+def _specs(nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            node.name, DTYPES.get(node.type, node.type), tuple("" if axis is None else axis for axis in node.shape)
+        )
+        for node in nodes
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,200 @@
+"""The table of execution providers: one row each, with everything that differs between them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ortolan.config import Precision, SessionConfig
+from ortolan.errors import ConfigError, ProviderError
+from ortolan.session.processors import cpu_features, int8_reason, usable_threads
+from ortolan.session.runtime import onnxruntime
+
+Options = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One execution provider.
+
+    Attributes:
+        name: What a user writes.
+        ort_name: What ONNX Runtime calls it.
+        extra: The extra of this project that installs it, or the package where no extra does.
+        options: Builds its options, as ONNX Runtime wants them: strings.
+        library: File of its shared library, to learn why it does not load; empty where it is built in.
+        is_automatic: Whether "auto" may choose it.
+        on_cpu: Whether it runs on the CPU, where the instruction sets decide between int8 and fp32.
+        sequential: Whether it needs memory patterns off and sequential execution.
+    """
+
+    name: str
+    ort_name: str
+    extra: str
+    options: Callable[[SessionConfig], Options]
+    library: str = ""
+    is_automatic: bool = False
+    on_cpu: bool = False
+    sequential: bool = False
+
+
+def _cpu(_: SessionConfig) -> Options:
+    return {}
+
+
+def _cuda(config: SessionConfig) -> Options:
+    return {
+        "device_id": str(config.device_id),
+        # grow by what is asked for: doubling, the default, wastes up to half of a device that models share
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "do_copy_in_default_stream": "1",
+        "use_tf32": "0",  # TF32 keeps 10 bits of the mantissa; the parity in the manifest was measured with 23
+    }
+
+
+def _tensorrt(config: SessionConfig) -> Options:
+    options = {
+        "device_id": str(config.device_id),
+        "trt_max_workspace_size": str(2 << 30),
+        "trt_builder_optimization_level": "3",
+    }
+    if config.cache_dir is not None:  # building an engine takes minutes; a cache makes that once a machine
+        folder = str(config.cache_dir / "tensorrt")
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": folder,
+        }
+    return options
+
+
+def _openvino(config: SessionConfig) -> Options:
+    options = {"device_type": "CPU", "num_of_threads": str(config.num_threads or usable_threads())}
+    if config.cache_dir is not None:
+        options["cache_dir"] = str(config.cache_dir / "openvino")
+    return options
+
+
+def _dml(config: SessionConfig) -> Options:
+    return {"device_id": str(config.device_id)}
+
+
+def _coreml(config: SessionConfig) -> Options:
+    options = {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "0"}
+    if config.cache_dir is not None:
+        options["ModelCacheDirectory"] = str(config.cache_dir / "coreml")
+    return options
+
+
+PROVIDERS = {
+    row.name: row
+    for row in (
+        # in the order in which "auto" tries them
+        Provider(
+            "cuda", "CUDAExecutionProvider", "gpu", _cuda, library="libonnxruntime_providers_cuda.so", is_automatic=True
+        ),
+        # not automatic: it builds an engine for minutes at first use
+        Provider(
+            "tensorrt", "TensorrtExecutionProvider", "gpu", _tensorrt, library="libonnxruntime_providers_tensorrt.so"
+        ),
+        Provider("dml", "DmlExecutionProvider", "onnxruntime-directml", _dml, is_automatic=True, sequential=True),
+        Provider(
+            "openvino",
+            "OpenVINOExecutionProvider",
+            "openvino",
+            _openvino,
+            library="libonnxruntime_providers_openvino.so",
+            is_automatic=True,
+            on_cpu=True,
+        ),
+        # not automatic: it takes a graph in pieces, and pieces of a small encoder are slower than the CPU alone
+        Provider("coreml", "CoreMLExecutionProvider", "cpu", _coreml),
+        Provider("cpu", "CPUExecutionProvider", "cpu", _cpu, is_automatic=True, on_cpu=True),
+    )
+}
+
+
+def provider_named(name: str) -> Provider:
+    """Find a row of the table.
+
+    Raises:
+        ConfigError: No provider of that name.
+    """
+    if name not in PROVIDERS:
+        raise ConfigError(f"provider {name!r} requested", "no such provider", f"use auto, {', '.join(PROVIDERS)}")
+    return PROVIDERS[name]
+
+
+def candidates(name: str) -> list[Provider]:
+    """Providers to try for a name, best first: one for an explicit name, those of this build for "auto".
+
+    Raises:
+        ConfigError: No provider of that name.
+        ProviderError: The provider is not part of the installed ONNX Runtime.
+    """
+    available = onnxruntime().get_available_providers()
+    if name == "auto":
+        return [row for row in PROVIDERS.values() if row.is_automatic and row.ort_name in available]
+    row = provider_named(name)
+    if row.ort_name not in available:
+        how = f"pip install 'ortolan[{row.extra}]'" if "-" not in row.extra else f"pip install {row.extra}"
+        raise ProviderError(
+            f"provider '{row.ort_name}' requested",
+            f"available: {available}",
+            f"run: {how} in an environment of its own, or choose 'cpu'",
+        )
+    return [row]
+
+
+def why_unavailable(provider: Provider) -> str:
+    """Say why a provider that is part of this build did not come up.
+
+    ONNX Runtime writes the reason to its log alone and goes on with the CPU. Loading the provider's library once
+    more gives it back: the name of the shared library that is missing. Can go when ONNX Runtime raises.
+    """
+    path = Path(onnxruntime().__file__).parent / "capi" / provider.library
+    if not provider.library or not path.is_file():
+        return "ONNX Runtime did not start it and gave no reason"
+    try:
+        ctypes.CDLL(str(path.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        return str(error)
+    return "its library loads, so a device or driver is missing"
+
+
+def choose_precision(provider: Provider, available: tuple[Precision, ...]) -> tuple[Precision, str]:
+    """Choose the precision for `precision="auto"`.
+
+    Args:
+        provider: Where the graph will run.
+        available: Precisions that the artifact holds, at least one.
+
+    Returns:
+        The precision and the reason, fit to be shown.
+    """
+    fine, why = (
+        int8_reason(cpu_features()) if provider.on_cpu else (False, f"{provider.name} runs fp32 best of what is here")
+    )
+    wanted: Precision = "int8" if fine else "fp32"
+    if wanted in available:
+        return wanted, why
+    return available[0], f"the artifact holds only {', '.join(available)}"
+
+
+def session_options(provider: Provider, config: SessionConfig) -> Any:
+    """Build ONNX Runtime's session options for a provider."""
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # warnings about graph rewrites help nobody; failures arrive as exceptions
+    options.intra_op_num_threads = config.num_threads or usable_threads()
+    options.inter_op_num_threads = 1
+    if provider.sequential:
+        options.enable_mem_pattern = False
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    return options

@@ -1,0 +1,1 @@
+"""The tasks: one file and one line of the registry each."""

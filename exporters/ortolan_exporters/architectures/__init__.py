@@ -1,0 +1,1 @@
+"""What differs between architectures: one file per `model_type` of config.json."""

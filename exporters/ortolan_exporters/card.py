@@ -1,0 +1,63 @@
+"""A model card made from the manifest: what a person wants to know before using an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ortolan.artifact import PrecisionRecord
+from ortolan.config import Precision
+from ortolan_exporters.resolve import Checkpoint
+
+
+def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionRecord]) -> str:
+    """Write README.md of an artifact, in Markdown with the front matter that the Hub reads."""
+    name, task = checkpoint.source["name"], checkpoint.task
+    labels = ", ".join(str(label) for label in checkpoint.module.config.id2label.values())
+    lines = [
+        "---",
+        f"pipeline_tag: {task}",
+        "library_name: ortolan",
+        "tags: [onnx, ortolan]",
+        "---",
+        "",
+        f"# {name}, exported to ONNX",
+        "",
+        f"{checkpoint.architecture.model_type}, {checkpoint.source['parameters'] / 1e6:.1f} million parameters,",
+        f"for {task}. Reads up to {checkpoint.max_length} tokens. Labels: {labels}.",
+        "",
+        "```python",
+        "import ortolan",
+        "",
+        f'pipe = ortolan.pipeline("{task}", model="this folder")',
+        'pipe("Some text.")',
+        "```",
+        "",
+        "## Evidence",
+        "",
+        "Every precision was compared with the torch model when it was exported.",
+        "",
+        "| precision | file | largest logit difference | same label | mean probability difference | metric, torch | metric |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(_row(precision, record) for precision, record in precisions.items()),
+        "",
+        *(_kept(precision, record) for precision, record in precisions.items() if record.kept_fp32),
+        "Details, hashes and golden inputs are in `ortolan.json`; `ortolan verify` replays them.",
+        "",
+    ]
+    if checkpoint.source["from_scratch"]:
+        lines.insert(7, "The weights are random: this is a shape to measure, not a model to use.\n")
+    return "\n".join(lines)
+
+
+def _row(precision: Precision, record: PrecisionRecord) -> str:
+    quality, metric = record.quality, record.quality.get("metric")
+    accuracy = f"{metric['torch']:.4f} | {metric['this']:.4f}" if metric else "- | -"
+    return (
+        f"| {precision} | `{record.graphs['model'].file}` | {record.parity['max_difference']:.2g} "
+        f"| {quality['label_agreement']:.2%} of {quality['texts']} | {quality['mean_probability_difference']:.2g} "
+        f"| {accuracy} |"
+    )
+
+
+def _kept(precision: Precision, record: PrecisionRecord) -> str:
+    return f"Kept in fp32 within {precision}, to pass the gate: {', '.join(record.kept_fp32)}.\n"

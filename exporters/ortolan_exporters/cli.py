@@ -1,0 +1,144 @@
+"""Flags to options, then `export()`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ortolan.config import PRECISIONS
+from ortolan.errors import ConfigError, OrtolanError
+
+EXAMPLES = """\
+examples:
+  ortolan export models/sentiment-minilm -o sentiment
+  ortolan export distilbert/distilbert-base-uncased-finetuned-sst-2-english -o sst2 --precision int8
+  ortolan export ./my-model -o out --eval heldout.jsonl --max-drop 0.005
+  ortolan export ./base-model -o out --num-labels 10
+  ortolan export ./base-model -o out --from-scratch --config n_heads=8 --config dim=512 --config hidden_dim=2048
+"""
+
+NEEDS = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "tqdm")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of `ortolan export`."""
+    made = argparse.ArgumentParser(
+        prog="ortolan export",
+        description="Export a transformers checkpoint to an ONNX artifact, optimized, quantized, and compared with torch "
+        "on real texts. The folder appears only if every precision passes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("model", metavar="MODEL", help="checkpoint folder or Hub id")
+    made.add_argument("-o", "--output", metavar="DIR", required=True, type=Path, help="folder to make")
+    made.add_argument("--task", metavar="T", help="task to export for; by default what the checkpoint's head is for")
+    made.add_argument("--tokenizer", metavar="DIR", help="tokenizer, if not the checkpoint's own")
+    made.add_argument(
+        "--precision", metavar="P,...", default=",".join(PRECISIONS), help="which to make (default: %(default)s)"
+    )
+    made.add_argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
+    made.add_argument("--overwrite", action="store_true", help="replace an artifact that is there already")
+    made.add_argument("--allow-pickle", action="store_true", help="read pytorch_model.bin if there are no safetensors")
+    gate = made.add_argument_group("the gate")
+    gate.add_argument("--eval", metavar="FILE", type=Path, help="labelled texts, jsonl with text and label")
+    gate.add_argument(
+        "--max-drop",
+        metavar="SHARE",
+        type=float,
+        default=0.01,
+        help="most that accuracy may fall (default: %(default)s)",
+    )
+    gate.add_argument(
+        "--calibration", metavar="FILE", type=Path, help="texts to compare precisions on, jsonl with text"
+    )
+    change = made.add_argument_group("changing the model")
+    change.add_argument("--num-labels", metavar="N", type=int, help="a new head with N classes, to be trained")
+    change.add_argument(
+        "--config", metavar="KEY=VALUE", action="append", default=[], help="change an entry of config.json; repeatable"
+    )
+    change.add_argument("--from-scratch", action="store_true", help="random weights; only the vocabulary is kept")
+    change.add_argument("--seed", metavar="N", type=int, default=0, help="seed of new weights (default: %(default)s)")
+    made.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ortolan export`.
+
+    Returns:
+        0 done, 1 failed (one line on stderr says why). Wrong usage exits with 2.
+    """
+    flags = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        document = _export(flags)
+    except OrtolanError as error:
+        if flags.json:
+            print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+        print(f"ortolan export: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("ortolan export: interrupted, nothing was published", file=sys.stderr)
+        return 1
+    if flags.json:
+        print(json.dumps(document))
+    return 0
+
+
+def _export(flags: argparse.Namespace) -> dict[str, Any]:
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            "an export requested", f"{', '.join(missing)} are not installed", "run: pip install 'ortolan[export]'"
+        )
+    from ortolan_exporters.recipe import export
+
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        artifact = export(
+            flags.model,
+            flags.output,
+            flags.task,
+            flags.tokenizer,
+            tuple(flags.precision.split(",")),
+            flags.overwrite,
+            revision=flags.revision,
+            num_labels=flags.num_labels,
+            config=dict(_key_value(entry) for entry in flags.config),
+            from_scratch=flags.from_scratch,
+            seed=flags.seed,
+            allow_pickle=flags.allow_pickle,
+            eval_data=flags.eval,
+            max_drop=flags.max_drop,
+            calibration=flags.calibration,
+        )
+    manifest = artifact.manifest.to_json()
+    return {"artifact": str(artifact.folder), "task": manifest["task"], "precisions": manifest["precisions"]}
+
+
+def _key_value(entry: str) -> tuple[str, object]:
+    key, equals, value = entry.partition("=")
+    if not key or not equals:
+        raise ConfigError(f"--config {entry!r} requested", "it is not KEY=VALUE", "write, for example, dim=512")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    if issubclass(category, UserWarning):
+        print(f"ortolan export: warning: {message}", file=sys.stderr)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    """Turn SIGTERM into what ctrl-C does, so that the unfinished folder is removed."""
+    raise KeyboardInterrupt

@@ -1,0 +1,59 @@
+"""Frozen options of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ortolan.config import PRECISIONS, Precision
+from ortolan.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """What to export, and how good it has to be.
+
+    Attributes:
+        task: Name of the task; None to read it from the checkpoint's head.
+        precisions: Which to make, at least one. fp32 is always traced, since int8 is made of it.
+        revision: Branch, tag or commit on the Hub.
+        num_labels: Give a base checkpoint a new head with this many classes.
+        overrides: Values of config.json to change.
+        from_scratch: Build the model from its config with random weights; only the vocabulary is kept.
+        seed: Seeds new heads and random weights.
+        allow_pickle: Read pytorch_model.bin where there are no safetensors (with weights_only=True all the same).
+        overwrite: Replace an artifact that is there already.
+        eval_data: Labelled texts, jsonl with `text` and `label`; decides about int8 by `max_drop`.
+        max_drop: Most the metric may fall from torch to int8, as a share: 0.01 is one text in a hundred.
+        calibration: Texts on which precisions are compared with torch, jsonl with `text`; None for the
+            checkpoint's own calibration.jsonl, else a built-in set.
+    """
+
+    task: str | None = None
+    precisions: tuple[Precision, ...] = PRECISIONS
+    revision: str | None = None
+    num_labels: int | None = None
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    from_scratch: bool = False
+    seed: int = 0
+    allow_pickle: bool = False
+    overwrite: bool = False
+    eval_data: Path | None = None
+    max_drop: float = 0.01
+    calibration: Path | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.precisions if name not in PRECISIONS]
+        if unknown or not self.precisions or len(set(self.precisions)) != len(self.precisions):
+            raise ConfigError(
+                f"precisions {list(self.precisions)} requested",
+                f"{unknown} are unknown" if unknown else "each may stand once, and one must",
+                f"use some of {', '.join(PRECISIONS)}",
+            )
+        if not 0.0 <= self.max_drop < 1.0:
+            raise ConfigError("max_drop requested", f"got {self.max_drop}", "use a share from 0 up to 1, such as 0.01")
+        if self.num_labels is not None and self.num_labels < 1:
+            raise ConfigError("num_labels requested", f"got {self.num_labels}", "use 1 or more")
+        if self.overrides and not self.from_scratch and "num_labels" in self.overrides:
+            raise ConfigError("config num_labels requested", "it makes a new head", "pass num_labels instead")

@@ -1,0 +1,52 @@
+"""Gemm with a constant matrix becomes MatMul and Add, the form that is quantized."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from ortolan_exporters.passes.base import PassResult
+from ortolan_exporters.passes.rewrite import constant, replace_node, weight_of
+
+
+class GemmToMatMul:
+    """Gemm(x, W, b) with alpha = beta = 1 and x as it stands becomes Add(MatMul(x, W or its transpose), b).
+
+    A weight that other nodes read too is left alone when it would have to be transposed: two copies of it would be
+    kept.
+    """
+
+    name = "gemm_to_matmul"
+
+    def __call__(self, model: ir.Model) -> PassResult:
+        """Rewrite every Gemm that fits."""
+        nodes = [node for node in model.graph if node.op_type == "Gemm" and node.domain == "" and self._fits(node)]
+        for node in nodes:
+            self._rewrite(model.graph, node)
+        return PassResult(model, len(nodes))
+
+    @staticmethod
+    def _fits(node: ir.Node) -> bool:
+        transposed = node.attributes.get_int("transB", 0)
+        weight = node.inputs[1]
+        return (
+            weight_of(node, 1) is not None
+            and node.attributes.get_float("alpha", 1.0) == 1.0
+            and node.attributes.get_float("beta", 1.0) == 1.0
+            and not node.attributes.get_int("transA", 0)
+            and not (transposed and weight is not None and len(weight.uses()) > 1)
+        )
+
+    @staticmethod
+    def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
+        weight, matrix = node.inputs[1], weight_of(node, 1)
+        assert weight is not None and matrix is not None  # _fits has looked
+        if node.attributes.get_int("transB", 0):
+            weight = constant(graph, f"{weight.name}.transposed", np.ascontiguousarray(matrix.T))
+        product = ir.node("MatMul", [node.inputs[0], weight], name=node.name)
+        new, output = [product], product.outputs[0]
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            output.name = f"{node.outputs[0].name}.product"
+            new.append(ir.node("Add", [output, node.inputs[2]]))
+            output = new[-1].outputs[0]
+        replace_node(graph, node, new, output)

@@ -1,0 +1,1 @@
+"""Precisions made of the fp32 graph."""

@@ -1,0 +1,108 @@
+"""The recipe: resolve, trace, rewrite, quantize, validate, publish. Start reading here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ortolan.artifact import Artifact
+from ortolan.config import PRECISIONS, Precision
+from ortolan_exporters.card import model_card
+from ortolan_exporters.config import ExportConfig
+from ortolan_exporters.evidence import Evidence
+from ortolan_exporters.manifest import write_manifest
+from ortolan_exporters.passes.base import run_passes
+from ortolan_exporters.passes.registry import CLEAN_UP
+from ortolan_exporters.precisions import Workshop
+from ortolan_exporters.progress import say
+from ortolan_exporters.publish import publishing
+from ortolan_exporters.resolve import Checkpoint, resolve
+from ortolan_exporters.trace import trace
+
+
+def export(
+    model: Any,
+    output: str | Path,
+    task: str | None = None,
+    tokenizer: Any = None,
+    precisions: Sequence[Precision] = PRECISIONS,
+    overwrite: bool = False,
+    *,
+    revision: str | None = None,
+    num_labels: int | None = None,
+    config: Mapping[str, object] | None = None,
+    from_scratch: bool = False,
+    seed: int = 0,
+    allow_pickle: bool = False,
+    eval_data: str | Path | None = None,
+    max_drop: float = 0.01,
+    calibration: str | Path | None = None,
+) -> Artifact:
+    """Export a checkpoint to a verified ONNX artifact.
+
+    Args:
+        model: A checkpoint folder, a Hub id, or a torch module of transformers.
+        output: Folder to make. It appears whole or not at all.
+        task: "text-classification"; by default what the checkpoint's head is for.
+        tokenizer: A fast tokenizer of transformers, or its folder; needed with a module.
+        precisions: Which to make, of "fp32" and "int8".
+        overwrite: Replace an artifact that is at `output`.
+        revision: Branch, tag or commit on the Hub.
+        num_labels: Give a base checkpoint a new head with so many classes, which then needs training.
+        config: Entries of config.json to change.
+        from_scratch: Random weights in the shape of the config; only the vocabulary is kept.
+        seed: Seeds new heads and random weights.
+        allow_pickle: Read pytorch_model.bin if there are no safetensors.
+        eval_data: Labelled texts (jsonl: text, label) whose accuracy decides about int8.
+        max_drop: Most that accuracy may fall, as a share.
+        calibration: Texts (jsonl: text) on which precisions are compared with torch; by default the checkpoint's
+            calibration.jsonl, else a built-in set.
+
+    Returns:
+        The opened artifact.
+
+    Raises:
+        MissingFileError: The checkpoint, or a data file, is not there.
+        CheckpointError: It can't be read, or not safely.
+        UnsupportedArchitectureError: No exporter for it; the message lists those there are.
+        TraceError: torch's exporter failed.
+        ToleranceError: The gate; nothing was published.
+        PublishError: `output` is taken, or can't be written.
+        ConfigError: An option with a value that is not allowed.
+    """
+    options = ExportConfig(
+        task=task,
+        precisions=tuple(precisions),
+        revision=revision,
+        num_labels=num_labels,
+        overrides=dict(config or {}),
+        from_scratch=from_scratch,
+        seed=seed,
+        allow_pickle=allow_pickle,
+        overwrite=overwrite,
+        eval_data=None if eval_data is None else Path(eval_data),
+        max_drop=max_drop,
+        calibration=None if calibration is None else Path(calibration),
+    )
+    output = Path(output)
+    with publishing(output, overwrite=overwrite) as work:
+        checkpoint = resolve(model, tokenizer, options)
+        _save_settings(checkpoint, work)
+        evidence = Evidence(checkpoint, work, options)
+        say(f"tracing {checkpoint.source['name']} ({checkpoint.architecture.model_type}, {checkpoint.task})")
+        graph = trace(checkpoint)
+        run_passes(graph, CLEAN_UP)
+        workshop = Workshop(graph, evidence, work)
+        records = {precision: workshop.make(precision) for precision in options.precisions}
+        workshop.close()
+        (work / "README.md").write_text(model_card(checkpoint, records), encoding="utf-8")
+        write_manifest(work, checkpoint, records, evidence.golden)
+    say(f"published {output}")
+    return Artifact.open(output)
+
+
+def _save_settings(checkpoint: Checkpoint, work: Path) -> None:
+    """Write config and tokenizer as transformers does, for the runtime and for whoever else reads the folder."""
+    checkpoint.module.config.save_pretrained(work)
+    checkpoint.tokenizer.save_pretrained(work)
