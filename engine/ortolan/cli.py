@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,36 +30,50 @@ examples:
 """
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ortolan`.
+
+    Returns:
+        0 done, 1 failed (one line on stderr says what was asked, found, and to be done). Wrong usage exits with 2.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = parser().parse_args(words[:1]).command
+    if command == "export":
+        # The exporter is the other package, which this one does not import: `ortolan run` needs none of it.
+        return int(importlib.import_module("ortolan_exporters.cli").main(words[1:]))
+    describe, act = COMMANDS[command]
+    # intermixed: `ortolan run TASK --model M TEXT`, options between positional arguments
+    flags = describe().parse_intermixed_args(words[1:])
+    try:
+        return act(flags)
+    except OrtolanError as error:
+        print(f"ortolan {command}: error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"ortolan {command}: interrupted", file=sys.stderr)
+    return 1
+
+
 def parser() -> argparse.ArgumentParser:
-    """Make the parser of `ortolan`."""
+    """Make the parser of `ortolan` itself, which reads no more than the command."""
     made = argparse.ArgumentParser(
         prog="ortolan",
-        description=DESCRIPTION,
+        usage="ortolan COMMAND ...",
+        description=DESCRIPTION + " 'ortolan COMMAND --help' says more.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("--version", action="version", version=f"ortolan {__version__}")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("export", help="make an artifact of a checkpoint", add_help=False)
-    _add_run(commands)
-    inspect = commands.add_parser("inspect", help="show what an artifact holds and the evidence for it")
-    inspect.add_argument("folder", metavar="DIR", help="artifact")
-    inspect.add_argument("--json", action="store_true", help="print the manifest as one JSON document")
-    inspect.set_defaults(act=_inspect)
-    check = commands.add_parser("verify", help="check every hash and replay the golden inputs")
-    check.add_argument("folder", metavar="DIR", help="artifact")
-    check.add_argument("--json", action="store_true", help="print the checks as one JSON document")
-    check.set_defaults(act=_verify)
+    commands.add_parser("run", help="answer texts", add_help=False)
+    commands.add_parser("inspect", help="show what an artifact holds and the evidence for it", add_help=False)
+    commands.add_parser("verify", help="check every hash and replay the golden inputs", add_help=False)
     return made
 
 
-def _add_run(commands: Any) -> None:
-    run = commands.add_parser(
-        "run",
-        help="answer texts",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def run_parser() -> argparse.ArgumentParser:
+    """Make the parser of `ortolan run`."""
+    run = _command("run", "Answer texts.")
     run.add_argument("task", metavar="TASK", help=", ".join([*TASKS, *ALIASES]))
     run.add_argument("texts", metavar="TEXT", nargs="*", help="texts; '-' or none reads one text a line from stdin")
     run.add_argument("--model", metavar="M", help="artifact, checkpoint or Hub id; by default that of the task")
@@ -69,32 +83,42 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--top-k", metavar="K", type=int, help="labels for each text; 0 for all")
     run.add_argument("--truncation", action="store_true", help="cut texts that are too long, instead of refusing them")
     run.add_argument("--max-length", metavar="N", type=int, help="most tokens of a text")
-    run.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
-    run.set_defaults(act=_run)
+    _add_json(run)
+    return run
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `ortolan`.
+def inspect_parser() -> argparse.ArgumentParser:
+    """Make the parser of `ortolan inspect`."""
+    return _folder_command("inspect", "Show what an artifact holds and the evidence for it.")
 
-    Returns:
-        0 done, 1 failed (one line on stderr says what was asked, found, and to be done). Wrong usage exits with 2.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["export"]:
-        # The exporter is the other package, which this one does not import: `ortolan run` needs none of it.
-        return int(importlib.import_module("ortolan_exporters.cli").main(words[1:]))
-    flags = parser().parse_args(words)
-    try:
-        return int(flags.act(flags))
-    except OrtolanError as error:
-        print(f"ortolan {flags.command}: error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"ortolan {flags.command}: interrupted", file=sys.stderr)
-    return 1
+
+def verify_parser() -> argparse.ArgumentParser:
+    """Make the parser of `ortolan verify`."""
+    return _folder_command("verify", "Check every hash of an artifact, and replay its golden inputs on the CPU.")
+
+
+def _command(name: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"ortolan {name}",
+        description=description,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _folder_command(name: str, description: str) -> argparse.ArgumentParser:
+    made = _command(name, description)
+    made.add_argument("folder", metavar="DIR", help="artifact")
+    _add_json(made)
+    return made
+
+
+def _add_json(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
 
 
 def _run(flags: argparse.Namespace) -> int:
-    options: dict[str, object] = {"truncation": flags.truncation, "max_length": flags.max_length}
+    options: dict[str, Any] = {"truncation": flags.truncation, "max_length": flags.max_length}
     if flags.top_k is not None:
         options["top_k"] = flags.top_k or None
     pipe = pipeline(
@@ -144,7 +168,8 @@ def _inspect(flags: argparse.Namespace) -> int:
         print(f"  logits within {record.parity['max_difference']:.2g} of torch in {record.parity['batches']} batches")
         print(
             f"  same label {quality['label_agreement']:.2%} of {quality['texts']} texts, probabilities differ by "
-            f"{quality['mean_probability_difference']:.2g} on average, {quality['max_probability_difference']:.2g} at most"
+            f"{quality['mean_probability_difference']:.2g} on average, "
+            f"{quality['max_probability_difference']:.2g} at most"
         )
         if metric := quality.get("metric"):
             print(
@@ -168,6 +193,13 @@ def _verify(flags: argparse.Namespace) -> int:
     if failed:
         print(f"ortolan verify: error: {flags.folder} failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], int]]] = {
+    "run": (run_parser, _run),
+    "inspect": (inspect_parser, _inspect),
+    "verify": (verify_parser, _verify),
+}
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ class Pipeline:
             batching = BatchConfig(max_batch_size=size, max_batch_tokens=1 << 62)  # type: ignore[arg-type]  # checked there
         return _Call(
             self._task_options(options, self._default_options),
-            self.tokenizer.truncation(merged.get("truncation"), merged.get("max_length")),  # type: ignore[arg-type]  # same
+            self.tokenizer.truncation(merged.get("truncation"), merged.get("max_length")),
             batching,
             1 if size is None else batching.max_batch_size,
         )

@@ -204,7 +204,7 @@ class Tokenizer:
             raise ConfigError("padding=False requested", "the texts differ in length", "pass padding=True")
         return self.pad(encodings)
 
-    def truncation(self, strategy: bool | str | None, max_length: int | None) -> Truncation:
+    def truncation(self, strategy: object, max_length: object) -> Truncation:
         """Check the options `truncation` and `max_length` as a caller passes them.
 
         Raises:
@@ -214,7 +214,7 @@ class Tokenizer:
             strategy = "longest_first"
         if strategy in (False, None, "do_not_truncate"):
             strategy = None
-        elif strategy not in TRUNCATION_STRATEGIES:
+        elif not isinstance(strategy, str) or strategy not in TRUNCATION_STRATEGIES:
             raise ConfigError(
                 "truncation requested", f"got {strategy!r}", f"use True or one of {TRUNCATION_STRATEGIES}"
             )

@@ -36,7 +36,7 @@ def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionR
         "",
         "Every precision was compared with the torch model when it was exported.",
         "",
-        "| precision | file | largest logit difference | same label | mean probability difference | metric, torch | metric |",
+        "| precision | file | largest logit difference | same label | probabilities differ by | torch | this |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *(_row(precision, record) for precision, record in precisions.items()),
         "",

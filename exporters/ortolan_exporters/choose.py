@@ -1,4 +1,4 @@
-"""Which attention form and which of ONNX Runtime's rewrites serve a graph best on a provider: measured, not believed."""
+"""Which attention form and which of ONNX Runtime's rewrites serve a graph best on a provider, by measurement."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
     """Make the parser of `ortolan export`."""
     made = argparse.ArgumentParser(
         prog="ortolan export",
-        description="Export a transformers checkpoint to an ONNX artifact, optimized, quantized, and compared with torch "
-        "on real texts. The folder appears only if every precision passes.",
+        description="Export a transformers checkpoint to an ONNX artifact: optimized, quantized, and compared with "
+        "torch on real texts. The folder appears only if every precision passes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -102,7 +102,7 @@ def _export(flags: argparse.Namespace) -> dict[str, Any]:
     from ortolan_exporters.recipe import export
 
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # type: ignore[assignment]  # the rest of its arguments go to *_
         artifact = export(
             flags.model,
             flags.output,

@@ -124,7 +124,8 @@ def faults(found: Agreement, metric: Metric | None, max_drop: float) -> list[str
     reasons = []
     if metric is not None and metric.drop > max_drop:
         reasons.append(
-            f"{metric.name} falls from {metric.torch:.4f} to {metric.this:.4f}, by {metric.drop:.4f} of {max_drop} allowed"
+            f"{metric.name} falls from {metric.torch:.4f} to {metric.this:.4f}, "
+            f"by {metric.drop:.4f} of {max_drop} allowed"
         )
     if metric is None and found.expected_drop > max_drop:
         reasons.append(f"expected drop {found.expected_drop:.4f} of {max_drop} allowed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,6 @@ def _save_settings(checkpoint: Checkpoint, work: Path) -> None:
     """Write config and tokenizer as transformers does, for the runtime and for whoever else reads the folder."""
     checkpoint.module.config.save_pretrained(work)
     checkpoint.tokenizer.save_pretrained(work)
+    # transformers 5 keeps these in tokenizer_config.json alone; readers of the older layout look here
+    special = json.dumps(checkpoint.tokenizer.special_tokens_map, indent=1, ensure_ascii=False)
+    (work / "special_tokens_map.json").write_text(special + "\n", encoding="utf-8")

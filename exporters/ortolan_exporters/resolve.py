@@ -79,7 +79,12 @@ def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
         module = _load(head, folder, name, model_config, config)
     source = {"name": _public_name(name), "revision": revision, "from_scratch": config.from_scratch}
     return Checkpoint(
-        module.float().eval(), _tokenizer(tokenizer, folder, name), architecture, task, _count(source, module), folder
+        module.to(torch.float32).eval(),
+        _tokenizer(tokenizer, folder, name),
+        architecture,
+        task,
+        _count(source, module),
+        folder,
     )
 
 
@@ -105,9 +110,16 @@ def _from_module(module: Any, tokenizer: Any, config: ExportConfig) -> Checkpoin
         task = heads.get(type(module).__name__)
     task = task_of(architecture, module.config, task, new_head=False)
     # a copy: tracing changes the module's attention, and the caller's module may be in use
-    copied = copy.deepcopy(module).float().eval()
+    copied: Any = copy.deepcopy(module)
     source = {"name": type(module).__name__, "revision": None, "from_scratch": False}
-    return Checkpoint(copied, _tokenizer(tokenizer, None, ""), architecture, task, _count(source, module), None)
+    return Checkpoint(
+        copied.to(torch.float32).eval(),
+        _tokenizer(tokenizer, None, ""),
+        architecture,
+        task,
+        _count(source, module),
+        None,
+    )
 
 
 def _folder_of(model: Any, revision: str | None) -> tuple[Path, str, str | None]:

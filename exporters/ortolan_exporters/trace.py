@@ -66,8 +66,8 @@ def _name_layers(model: ir.Model) -> None:
     for node in model.graph:
         scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
         if scopes is not None and node.op_type in ("MatMul", "Gemm", "Gather"):
-            *_, layer, _ = ["", "", *ast.literal_eval(scopes)]
-            node.name = layer.removeprefix("module.") or node.name
+            path: list[str] = ast.literal_eval(scopes)  # modules from the outermost in, then the operation
+            node.name = path[-2].removeprefix("module.") if len(path) > 1 else node.name
         node.metadata_props.clear()
         for value in node.outputs:
             value.metadata_props.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +10,15 @@ import numpy as np
 
 from ortolan.errors import ConfigError, NonFiniteError
 from ortolan.model import ModelOutput
-from ortolan.postprocess.activations import sigmoid, softmax
+from ortolan.postprocess.activations import FloatArray, sigmoid, softmax
 from ortolan.postprocess.labels import LabelScore, top_labels
 from ortolan.request import TextInput, parse_text_input
 
-ACTIVATIONS = {"softmax": softmax, "sigmoid": sigmoid, "none": np.asarray}
+ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "none": lambda logits: logits,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,8 @@ class GemmToMatMul:
     @staticmethod
     def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
         weight, matrix = node.inputs[1], weight_of(node, 1)
-        assert weight is not None and matrix is not None  # _fits has looked
+        assert weight is not None  # _fits has looked
+        assert matrix is not None
         if node.attributes.get_int("transB", 0):
             weight = constant(graph, f"{weight.name}.transposed", np.ascontiguousarray(matrix.T))
         product = ir.node("MatMul", [node.inputs[0], weight], name=node.name)

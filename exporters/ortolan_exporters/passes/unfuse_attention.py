@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -34,7 +36,7 @@ class UnfuseAttention:
     def _fits(node: ir.Node) -> bool:
         given = [value is not None for value in node.inputs]
         query = node.inputs[0]
-        sizes_known = query is not None and query.shape is not None and isinstance(query.shape[-1], int)
+        sizes_known = query is not None and _hidden(query) > 0
         mask = node.inputs[4] if len(given) > 4 else None
         is_padding_mask = mask is None or (mask.shape is not None and len(mask.shape) == 2)
         return given[:3] == [True] * 3 and not any(given[3:4] + given[5:]) and sizes_known and is_padding_mask
@@ -42,8 +44,8 @@ class UnfuseAttention:
     @staticmethod
     def _rewrite(graph: ir.Graph, node: ir.Node, biases: dict[ir.Value, ir.Value]) -> None:
         query = node.inputs[0]
-        assert query is not None and query.shape is not None  # _fits has looked
-        hidden, heads = int(query.shape[-1]), node.attributes.get_int("num_heads")
+        assert query is not None  # _fits has looked
+        hidden, heads = _hidden(query), node.attributes.get_int("num_heads")
         size = hidden // heads
         build = _Builder(node)
         split = constant(graph, f"attention.split_{heads}x{size}", np.array([0, 0, heads, size], np.int64))
@@ -74,12 +76,18 @@ class _Builder:
         self._prefix = replaced.outputs[0].name
 
     def __call__(
-        self, op_type: str, *inputs: ir.Value | None, **attributes: ir.convenience.SupportedAttrTypes
+        self, op_type: str, *inputs: ir.Value | None, **attributes: ir.DataType | Sequence[int] | int
     ) -> ir.Value:
         node = ir.node(op_type, inputs, attributes)
         node.outputs[0].name = f"{self._prefix}.{len(self.nodes)}.{op_type.lower()}"
         self.nodes.append(node)
         return node.outputs[0]
+
+
+def _hidden(query: ir.Value) -> int:
+    """Length of the last axis, or 0 where it is not a fixed number."""
+    last = None if query.shape is None else query.shape[-1]
+    return last if isinstance(last, int) else 0
 
 
 def _mask_bias(graph: ir.Graph, build: _Builder, mask: ir.Value) -> ir.Value:

@@ -90,7 +90,9 @@ def _quantize_product(
     graph: ir.Graph, node: ir.Node, inputs: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]]
 ) -> None:
     x, weight, matrix = node.inputs[0], node.inputs[1], weight_of(node, 1)
-    assert x is not None and weight is not None and matrix is not None  # _is_product has looked
+    assert x is not None  # _is_product has looked
+    assert weight is not None
+    assert matrix is not None
     new: list[ir.Node] = []
     if x not in inputs:  # query, key and value read the same tensor: it is quantized once
         new.append(ir.node("DynamicQuantizeLinear", [x], num_outputs=3))
@@ -114,7 +116,9 @@ def _quantize_product(
 def _quantize_embedding(graph: ir.Graph, node: ir.Node) -> None:
     """Gather(table) becomes Gather(int8 table) * Gather(scale of each row): a quarter of the memory."""
     table, ids, matrix = node.inputs[0], node.inputs[1], weight_of(node, 0)
-    assert table is not None and ids is not None and matrix is not None  # _is_embedding has looked
+    assert table is not None  # _is_embedding has looked
+    assert ids is not None
+    assert matrix is not None
     integers, scales = quantize_weight(matrix, axis=1)
     rows = ir.node("Gather", [constant(graph, f"{table.name}.int8", integers), ids])
     scale = ir.node("Gather", [constant(graph, f"{table.name}.scale", scales[:, None]), ids])
