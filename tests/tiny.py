@@ -9,10 +9,10 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-WORDS = (
+WORDS = str.split(
     "the a film was good bad great awful i you we they love hate it is not very and but or so much story actor "
     "music end plot best worst ever what day rain sun happy sad . , ! ? ' - # un like able ing ed s ly"
-).split()
+)
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 TEXTS = (

@@ -170,6 +170,9 @@ def _load(head: Any, folder: Path, name: str, model_config: Any, config: ExportC
     has_safetensors = any(folder.glob("*.safetensors"))
     if not has_safetensors:
         _check_pickle(folder, name, config.allow_pickle)
+    progress = transformers.utils.logging
+    had_bar = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()  # its bar goes to logs too, and loading takes a moment
     try:
         module, report = head.from_pretrained(
             folder,
@@ -184,6 +187,9 @@ def _load(head: Any, folder: Path, name: str, model_config: Any, config: ExportC
         raise CheckpointError(
             f"weights of '{name}' requested", f"they cannot be loaded ({_brief(error)})", hint
         ) from error
+    finally:
+        if had_bar:
+            progress.enable_progress_bar()
     new = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     body = [key for key in new if key.startswith(f"{module.base_model_prefix}.") and ".pooler." not in key]
     if body:
