@@ -170,7 +170,7 @@ def _load(head: Any, folder: Path, name: str, model_config: Any, config: ExportC
     has_safetensors = any(folder.glob("*.safetensors"))
     if not has_safetensors:
         _check_pickle(folder, name, config.allow_pickle)
-    progress = transformers.utils.logging
+    progress: Any = transformers.utils.logging
     had_bar = progress.is_progress_bar_enabled()
     progress.disable_progress_bar()  # its bar goes to logs too, and loading takes a moment
     try:

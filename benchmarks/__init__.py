@@ -1,0 +1,1 @@
+"""Measurements: one file, one question. Records are JSON; tables are made from records."""
