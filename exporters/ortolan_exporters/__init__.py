@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ortolan_exporters.errors import (
     CheckpointError,
     ExportError,
+    ExportWarning,
     PassError,
     PublishError,
     QuantizeError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckpointError",
     "ExportError",
+    "ExportWarning",
     "PassError",
     "PublishError",
     "QuantizeError",

@@ -15,6 +15,7 @@ from typing import Any
 
 from ortolan.config import PRECISIONS
 from ortolan.errors import ConfigError, OrtolanError
+from ortolan_exporters.errors import ExportWarning
 
 EXAMPLES = """\
 examples:
@@ -102,6 +103,7 @@ def _export(flags: argparse.Namespace) -> dict[str, Any]:
     from ortolan_exporters.recipe import export
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", ExportWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]  # the rest of its arguments go to *_
         artifact = export(
             flags.model,
@@ -135,8 +137,8 @@ def _key_value(entry: str) -> tuple[str, object]:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    if issubclass(category, UserWarning):
-        print(f"ortolan export: warning: {message}", file=sys.stderr)
+    kind = "warning" if issubclass(category, ExportWarning) else category.__name__
+    print(f"ortolan export: {kind}: {message}", file=sys.stderr)
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

@@ -44,5 +44,9 @@ class ToleranceError(ExportError):
     """A precision is too far from torch, or lost too much quality. Nothing was published."""
 
 
+class ExportWarning(UserWarning):
+    """An export that went well, of which the user should know something: a head that needs training."""
+
+
 class PublishError(ExportError):
     """The artifact could not be written. What was there before is untouched."""

@@ -17,9 +17,17 @@ from ortolan.hub import CHECKPOINT_FILES, download
 from ortolan_exporters.architectures.base import Architecture
 from ortolan_exporters.architectures.registry import architecture_of, task_of
 from ortolan_exporters.config import ExportConfig
-from ortolan_exporters.errors import CheckpointError, UnsupportedArchitectureError
+from ortolan_exporters.errors import CheckpointError, ExportWarning, UnsupportedArchitectureError
 
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,9 @@ def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
     head = getattr(transformers, architecture.heads[task])
     torch.manual_seed(config.seed)
     if config.from_scratch:
-        warnings.warn(f"{name}: built from its config with random weights; it needs training", stacklevel=3)
+        warnings.warn(
+            f"{name}: built from its config with random weights; it needs training", ExportWarning, stacklevel=3
+        )
         module = head(model_config)
     else:
         module = _load(head, folder, name, model_config, config)
@@ -198,7 +208,9 @@ def _load(head: Any, folder: Path, name: str, model_config: Any, config: ExportC
         )
     if new:
         warnings.warn(
-            f"{name}: {', '.join(new)} are new, from seed {config.seed}; the head needs training", stacklevel=4
+            f"{name}: {', '.join(new)} are new, from seed {config.seed}; the head needs training",
+            ExportWarning,
+            stacklevel=4,
         )
     broken = [key for key, value in module.named_parameters() if not torch.isfinite(value).all()]
     if broken:
@@ -223,6 +235,17 @@ def _check_pickle(folder: Path, name: str, allowed: bool) -> None:
 def _tokenizer(tokenizer: Any, folder: Path | None, name: str) -> Any:
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
         place = folder if tokenizer is None else tokenizer
+        # transformers makes a tokenizer without words, and says nothing, where there are no files
+        if (
+            place is not None
+            and Path(place).is_dir()
+            and not any((Path(place) / file).is_file() for file in VOCABULARIES)
+        ):
+            raise CheckpointError(
+                f"tokenizer of '{name or place}' requested",
+                f"the folder has none of {', '.join(VOCABULARIES)}",
+                "add tokenizer.json to the folder, or pass tokenizer=",
+            )
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         except Exception as error:  # as with weights: many kinds

@@ -60,8 +60,8 @@ def quantize_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.
         axis: Axis along which one scale holds: 0 for a scale a column, 1 for a scale a row.
 
     Returns:
-        int8 [K, N], and the scales, float32 [N] or [K]: `weight` is about their product. A column (row) of zeros
-        has scale 1.
+        int8 [K, N], and the scales, float32 [N] or [K]: `weight` is about their product. A column (row) of zeros,
+        or of numbers too small to have a scale, becomes zeros with scale 1.
 
     Raises:
         QuantizeError: `weight` holds NaN or infinity.
@@ -69,7 +69,8 @@ def quantize_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.
     largest = np.abs(weight).max(axis=axis)
     if not np.isfinite(largest).all():
         raise QuantizeError("int8 requested", "a weight holds NaN or infinity", "check the checkpoint")
-    scale = np.where(largest > 0, largest / MAX_INT8, 1.0).astype(np.float32)
+    smallest = np.finfo(np.float32).tiny * MAX_INT8  # below this the scale itself would be rounded to nothing
+    scale = np.where(largest >= smallest, largest / MAX_INT8, 1.0).astype(np.float32)
     rounded = np.rint(weight / np.expand_dims(scale, axis))
     return np.clip(rounded, -MAX_INT8, MAX_INT8).astype(np.int8), scale
 

@@ -1,0 +1,108 @@
+"""Dynamic int8."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from onnx import helper
+
+from ortolan_exporters import QuantizeError
+from ortolan_exporters.quantize.dynamic import quantizable_layers, quantize_dynamic, quantize_weight
+from tests.exporters.test_passes import FLOAT, INT64, graph, kinds, run
+
+WEIGHTS = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    elements=st.floats(-100, 100, width=32),
+)
+
+
+@given(weight=WEIGHTS, axis=st.sampled_from([0, 1]))
+def test_rounding_moves_no_weight_by_more_than_half_a_step(weight: np.ndarray, axis: int) -> None:
+    integers, scale = quantize_weight(weight, axis)
+    assert integers.dtype == np.int8
+    assert integers.min() >= -127
+    restored = integers * np.expand_dims(scale, axis)
+    assert (np.abs(restored - weight) <= np.expand_dims(scale, axis) * 0.501).all()
+
+
+def test_column_of_zeros_has_scale_one() -> None:
+    integers, scale = quantize_weight(np.array([[0.0, 2.54], [0.0, -1.28]], np.float32), axis=0)
+    np.testing.assert_array_equal(integers, [[0, 127], [0, -64]])
+    np.testing.assert_allclose(scale, [1.0, 0.02])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weight_that_is_not_finite_is_refused(bad: float) -> None:
+    with pytest.raises(QuantizeError, match="a weight holds NaN or infinity"):
+        quantize_weight(np.array([[1.0, bad]], np.float32), axis=0)
+
+
+def two_products() -> ir.Model:
+    """x [n, 16] goes through two matrices of 16 x 8, as query and key do."""
+    draw = np.random.default_rng(0)
+    weights = {name: draw.normal(size=(16, 8)).astype(np.float32) for name in ("wq", "wk")}
+    nodes = [helper.make_node("MatMul", ["x", f"w{one}"], [one], name=f"layer.{one}") for one in "qk"]
+    outputs = {"q": (FLOAT, ["n", 8]), "k": (FLOAT, ["n", 8])}
+    return graph(nodes, {"x": (FLOAT, ["n", 16])}, outputs, weights)
+
+
+def test_products_of_one_tensor_share_its_quantization() -> None:
+    model = two_products()
+    x = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+    before = run(model, x=x)
+    assert quantize_dynamic(model) == 2
+    assert kinds(model)["DynamicQuantizeLinear"] == 1
+    for old, new in zip(before, run(model, x=x), strict=True):
+        np.testing.assert_allclose(new, old, atol=0.15)
+    assert not [name for name in model.graph.initializers if name in ("wq", "wk")], "no float copy is kept"
+
+
+def test_layers_that_are_kept_stay_as_they_were() -> None:
+    model = two_products()
+    x = np.ones((2, 16), np.float32)
+    before = run(model, x=x)
+    assert quantizable_layers(model) == ["layer.q", "layer.k"]
+    assert quantize_dynamic(model, keep_fp32=["layer.q"]) == 1
+    after = run(model, x=x)
+    np.testing.assert_array_equal(after[0], before[0])
+    assert not np.array_equal(after[1], before[1])
+
+
+def embedding(rows: int) -> ir.Model:
+    draw = np.random.default_rng(0)
+    constants = {
+        "table": draw.normal(size=(rows, 8)).astype(np.float32),
+        "w": draw.normal(size=(8, 4)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"], name="words"),
+        helper.make_node("MatMul", ["e", "w"], ["y"], name="out"),
+    ]
+    return graph(nodes, {"ids": (INT64, ["n"])}, {"y": (FLOAT, ["n", 4])}, constants)
+
+
+def test_large_embedding_table_is_kept_in_int8() -> None:
+    model = embedding(5000)
+    ids = np.array([0, 17, 4999])
+    before = run(model, ids=ids)[0]
+    quantize_dynamic(model, keep_fp32=["out"])
+    table = model.graph.initializers["table.int8"].const_value
+    assert (table.dtype, list(table.shape)) == (ir.DataType.INT8, [5000, 8])
+    np.testing.assert_allclose(run(model, ids=ids)[0], before, atol=0.06)
+
+
+def test_small_embedding_table_is_left_alone() -> None:
+    model = embedding(512)
+    quantize_dynamic(model)
+    assert "table" in model.graph.initializers
+
+
+def test_graph_without_a_constant_matrix_cannot_be_quantized() -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    with pytest.raises(QuantizeError, match="no matrix product with a constant matrix; use fp32"):
+        quantize_dynamic(graph([node], {"x": (FLOAT, [1])}, {"y": (FLOAT, [1])}, {}))
