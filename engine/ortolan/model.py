@@ -103,7 +103,7 @@ class Model:
             except ProviderError as error:
                 if config.provider != "auto":
                     raise
-                failures.append(f"{row.name} does not come up ({error.found})")
+                failures.append(f"{row.name}: {error.found}")
                 continue
             tokenizer = Tokenizer.load(artifact.folder, max_length=artifact.manifest.max_length)
             return cls(artifact, tokenizer, session, chosen, "; ".join([*failures, reason]))

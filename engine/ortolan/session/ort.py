@@ -9,7 +9,7 @@ from typing import Any
 from ortolan.config import SessionConfig
 from ortolan.errors import ProviderError, SessionError
 from ortolan.session.base import DTYPES, Array, Signature, TensorSpec
-from ortolan.session.providers import Provider, session_options, why_unavailable
+from ortolan.session.providers import Provider, load_fault, session_options
 from ortolan.session.runtime import onnxruntime
 
 
@@ -32,6 +32,8 @@ class OrtSession:
             SessionError: The graph cannot be loaded.
         """
         ort = onnxruntime()
+        if (fault := load_fault(provider)) is not None:
+            raise _not_up(provider, fault)
         providers: list[Any] = [(provider.ort_name, provider.options(config))]
         if provider.ort_name != "CPUExecutionProvider":
             providers.append("CPUExecutionProvider")
@@ -41,21 +43,18 @@ class OrtSession:
                 session_options(provider, config),
                 providers=providers,
                 disabled_optimizers=list(disabled_optimizers),
+                enable_fallback=False,
             )
-        except Exception as error:  # ONNX Runtime raises a family of exceptions without a common public base
-            kind = SessionError if provider.ort_name == "CPUExecutionProvider" else ProviderError
-            raise kind(
+        except Exception as error:  # ONNX Runtime's exceptions have no common public base
+            if provider.ort_name != "CPUExecutionProvider":
+                raise _not_up(provider, _first_line(error)) from error
+            raise SessionError(
                 f"'{path.name}' on provider '{provider.ort_name}' requested",
                 f"ONNX Runtime cannot load it: {_first_line(error)}",
                 "run 'ortolan verify' on the artifact, or export it again",
             ) from error
-        running = self._session.get_providers()
-        if running[0] != provider.ort_name:
-            raise ProviderError(
-                f"provider '{provider.ort_name}' requested",
-                f"it does not come up here: {why_unavailable(provider)}",
-                "install what is missing, or choose 'cpu'",
-            )
+        if self._session.get_providers()[0] != provider.ort_name:
+            raise _not_up(provider, "ONNX Runtime started without it; its log on stderr says why")
         self._provider = provider
         self._signature = Signature(_specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
         self._output_names = [spec.name for spec in self._signature.outputs]
@@ -82,6 +81,14 @@ class OrtSession:
                 "check the shapes; if they are right, please report this",
             ) from error
         return dict(zip(self._output_names, outputs, strict=True))
+
+
+def _not_up(provider: Provider, reason: str) -> ProviderError:
+    return ProviderError(
+        f"provider '{provider.ort_name}' requested",
+        f"it does not come up here: {reason}",
+        "install what is missing, or choose 'cpu'",
+    )
 
 
 def _specs(nodes: Sequence[Any]) -> tuple[TensorSpec, ...]:

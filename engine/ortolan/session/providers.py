@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ class Provider:
         extra: The extra of this project that installs it, or the package where no extra does.
         options: Builds its options, as ONNX Runtime wants them: strings.
         library: File of its shared library, to learn why it does not load; empty where it is built in.
+        needs_cuda: Whether it needs CUDA's libraries.
         is_automatic: Whether "auto" may choose it.
         on_cpu: Whether it runs on the CPU, where the instruction sets decide between int8 and fp32.
         sequential: Whether it needs memory patterns off and sequential execution.
@@ -36,6 +39,7 @@ class Provider:
     extra: str
     options: Callable[[SessionConfig], Options]
     library: str = ""
+    needs_cuda: bool = False
     is_automatic: bool = False
     on_cpu: bool = False
     sequential: bool = False
@@ -96,11 +100,22 @@ PROVIDERS = {
     for row in (
         # in the order in which "auto" tries them
         Provider(
-            "cuda", "CUDAExecutionProvider", "gpu", _cuda, library="libonnxruntime_providers_cuda.so", is_automatic=True
+            "cuda",
+            "CUDAExecutionProvider",
+            "gpu",
+            _cuda,
+            library="libonnxruntime_providers_cuda.so",
+            needs_cuda=True,
+            is_automatic=True,
         ),
         # not automatic: it builds an engine for minutes at first use
         Provider(
-            "tensorrt", "TensorrtExecutionProvider", "gpu", _tensorrt, library="libonnxruntime_providers_tensorrt.so"
+            "tensorrt",
+            "TensorrtExecutionProvider",
+            "gpu",
+            _tensorrt,
+            library="libonnxruntime_providers_tensorrt.so",
+            needs_cuda=True,
         ),
         Provider("dml", "DmlExecutionProvider", "onnxruntime-directml", _dml, is_automatic=True, sequential=True),
         Provider(
@@ -151,21 +166,24 @@ def candidates(name: str) -> list[Provider]:
     return [row]
 
 
-def why_unavailable(provider: Provider) -> str:
-    """Say why a provider that is part of this build did not come up.
+def load_fault(provider: Provider) -> str | None:
+    """Say why the shared library of a provider does not load; None if it does, or if it has none of its own.
 
-    ONNX Runtime writes the reason to its log alone and goes on with the CPU. Loading the provider's library once
-    more gives it back: the name of the shared library that is missing. Can go when ONNX Runtime raises.
+    ONNX Runtime writes this reason to its log alone and goes on with the CPU. Can go when it raises.
     """
-    path = Path(onnxruntime().__file__).parent / "capi" / provider.library
+    ort = onnxruntime()
+    path = Path(ort.__file__).parent / "capi" / provider.library
     if not provider.library or not path.is_file():
-        return "ONNX Runtime did not start it and gave no reason"
+        return None
+    if provider.needs_cuda and hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find; so do we, below
+            ort.preload_dlls()  # finds the CUDA libraries that pip installed
     try:
         ctypes.CDLL(str(path.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(path))
     except OSError as error:
         return str(error)
-    return "its library loads, so a device or driver is missing"
+    return None
 
 
 def choose_precision(provider: Provider, available: tuple[Precision, ...]) -> tuple[Precision, str]:
