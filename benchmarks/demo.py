@@ -65,7 +65,9 @@ def race(artifact: Path) -> None:
     """Time the four contenders and print a table."""
     contenders = four_contenders(load, transformers.AutoTokenizer.from_pretrained(CHECKPOINT), artifact)
     rows = {f"1 x {length} tokens": time_length(contenders, length) for length in LENGTHS}
-    sentences = [json.loads(line)["text"] for line in (CHECKPOINT / "heldout.jsonl").read_text("utf-8").splitlines()]
+    sentences = [
+        json.loads(line)["text"] for line in (CHECKPOINT / "heldout.jsonl").read_text("utf-8").rstrip("\n").split("\n")
+    ]
     sentences = sentences[:NUM_SENTENCES]
     mixed = {name: (lambda one=one: one.classify(sentences)) for name, one in contenders.items()}
     rows[f"{len(sentences)} held-out sentences"] = interleave(mixed, ROUNDS_MIXED, "mixed lengths", warmup=1)
