@@ -22,7 +22,7 @@ from ortolan_exporters import export
 CHECKPOINT = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 BUDGETS = (1, 64, 128, 256, 512, 1024, 4096)
 NUM_SENTENCES = 500
-ROUNDS = 7
+ROUNDS = 3
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def main() -> int:
                     model(**model.tokenizer.pad([encodings[i] for i in batch]))
 
             calls = {str(budget): (lambda budget=budget: run(budget)) for budget in BUDGETS}
-            cases[precision] = interleave(calls, ROUNDS, f"{precision}, budgets", warmup=1)
+            cases[precision] = interleave(calls, ROUNDS, f"{precision}, budgets")
     print(f"{NUM_SENTENCES} held-out sentences, at most 32 rows a batch; median milliseconds, without tokenization\n")
     print("| tokens a batch | " + " | ".join(cases) + " |\n| --- | --- | --- |")
     for budget in map(str, BUDGETS):

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 
 from ortolan_exporters.progress import track
 
+CALLS = 5
+"""Timed calls of one contender in a round."""
+
+REST_SECONDS = 0.1
+"""Rest before a contender's turn, in which the threads of the one before stop spinning."""
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -27,23 +33,26 @@ class Times:
         return sorted(self.runs)[max(0, round(0.95 * len(self.runs)) - 1)]
 
 
-def interleave(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, what: str, warmup: int = 2
-) -> dict[str, Times]:
-    """Run each contender once a round, for several rounds.
+def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, Times]:
+    """Let contenders take turns: in each round each one rests, warms up, and runs `CALLS` times.
+
+    One call each in turn would not be fair: the threads of the one before go on spinning for a while, on the cores that
+    the next one needs. torch's and ONNX Runtime's both do.
 
     Args:
         contenders: What to call, by name.
-        rounds: Timed rounds.
+        rounds: How often each one's turn comes.
         what: Says in the progress bar what is timed.
-        warmup: Rounds before those, which are not counted.
     """
     runs: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in track(range(warmup + rounds), what):
+    for _ in track(range(rounds), what):
         for name, call in contenders.items():
-            start = time.perf_counter()
+            time.sleep(REST_SECONDS)
             call()
-            if turn >= warmup:
+            call()
+            for _ in range(CALLS):
+                start = time.perf_counter()
+                call()
                 runs[name].append((time.perf_counter() - start) * 1e3)
     return {name: Times(taken) for name, taken in runs.items()}
 

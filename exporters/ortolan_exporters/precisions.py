@@ -19,7 +19,7 @@ from ortolan_exporters import choose
 from ortolan_exporters.errors import ToleranceError
 from ortolan_exporters.evidence import Evidence
 from ortolan_exporters.passes.base import run_passes
-from ortolan_exporters.passes.registry import FORMS, AttentionForm
+from ortolan_exporters.passes.registry import AttentionForm, attention_forms
 from ortolan_exporters.progress import say
 from ortolan_exporters.quality import faults
 from ortolan_exporters.quantize.dynamic import quantize_dynamic
@@ -86,15 +86,14 @@ class Workshop:
     def _candidate(self, precision: Precision, keep: Collection[str]) -> _Candidate:
         """Make the graph in every form, keep the quickest, and compare it with torch."""
         evidence, checkpoint = self._evidence, self._evidence.checkpoint
-        graph = self._graph.clone()
-        if precision == "int8":
-            quantize_dynamic(graph, keep_fp32=keep)
         files: dict[AttentionForm, Path] = {}
-        for form, passes in FORMS.items():
-            shaped = graph.clone()
-            run_passes(shaped, passes)
+        for form, passes in attention_forms(keep).items():
+            graph = self._graph.clone()
+            run_passes(graph, passes)
+            if precision == "int8":
+                quantize_dynamic(graph, keep_fp32=keep)
             files[form] = self._bench / f"{precision}-{form}.onnx"
-            ir.save(shaped, files[form])
+            ir.save(graph, files[form])
         vocabulary = checkpoint.module.config.vocab_size
         ways = choose.measure(files, self._provider, checkpoint.architecture, vocabulary, checkpoint.max_length)
         path = self._work / FILES[precision]

@@ -16,6 +16,7 @@ from ortolan_exporters import PassError
 from ortolan_exporters.passes.base import Pass, PassResult, run_passes
 from ortolan_exporters.passes.cancel_reshapes import CancelReshapes
 from ortolan_exporters.passes.gemm_to_matmul import GemmToMatMul
+from ortolan_exporters.passes.pack_attention import PackAttention
 from ortolan_exporters.passes.prune_unused import PruneUnused
 from ortolan_exporters.passes.unfuse_attention import UnfuseAttention
 
@@ -168,6 +169,59 @@ def test_attention_with_a_bias_of_its_own_is_left_alone() -> None:
     model = graph([node], inputs, {"y": shape}, {})
     ones = np.ones((1, 3, 8), np.float32)
     check(model, UnfuseAttention(), 0, q=ones, k=ones, v=ones, bias=np.zeros((1, 2, 3, 3), np.float32))
+
+
+def projected(heads: int = 2, size: int = 4, *, mask: bool = True, twin: bool = True, **attributes: float) -> ir.Model:
+    """x goes through three projections and attention; without `twin` the values come from another tensor."""
+    hidden, draw = heads * size, np.random.default_rng(3)
+    constants = {f"w{one}": (draw.normal(size=(hidden, hidden)) / 8).astype(np.float32) for one in "qkv"}
+    constants |= {f"b{one}": draw.normal(size=hidden).astype(np.float32) for one in "qkv"}
+    shape, nodes, infos = (FLOAT, ["b", "s", hidden]), [], {}
+    for one in "qkv":
+        source = "x" if twin or one != "v" else "z"
+        nodes += [
+            helper.make_node("MatMul", [source, f"w{one}"], [f"m{one}"], name=f"layer.{one}"),
+            helper.make_node("Add", [f"b{one}", f"m{one}"] if one == "k" else [f"m{one}", f"b{one}"], [one]),
+        ]
+        infos |= {f"m{one}": shape, one: shape}
+    names = ["q", "k", "v", *(["", "mask"] if mask else [])]
+    nodes.append(
+        helper.make_node("MultiHeadAttention", names, ["y"], domain="com.microsoft", num_heads=heads, **attributes)
+    )
+    inputs = {"x": shape} | ({} if twin else {"z": shape}) | ({"mask": (INT32, ["b", "s"])} if mask else {})
+    return graph(nodes, inputs, {"y": shape}, constants, infos)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    heads=st.integers(1, 4),
+    size=st.sampled_from([4, 8]),
+    batch=st.integers(1, 3),
+    length=st.integers(1, 9),
+    mask=st.booleans(),
+    scale=st.sampled_from([None, 0.3]),
+    seed=st.integers(0, 2**31),
+)
+def test_packed_attention_computes_what_its_projections_did(
+    heads: int, size: int, batch: int, length: int, mask: bool, scale: float | None, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    feed = {"x": draw.normal(size=(batch, length, heads * size)).astype(np.float32)}
+    if mask:
+        feed["mask"] = (np.arange(length) < draw.integers(1, length + 1, (batch, 1))).astype(np.int32)
+    model = projected(heads, size, mask=mask, **({} if scale is None else {"scale": scale}))
+    check(model, PackAttention(), 1, **feed)
+    PruneUnused()(model)
+    assert kinds(model) == {"Attention": 1}
+
+
+def test_attention_over_two_tensors_is_not_packed() -> None:
+    ones = np.ones((1, 3, 8), np.float32)
+    check(projected(twin=False, mask=False), PackAttention(), 0, x=ones, z=2 * ones)
+
+
+def test_attention_with_a_layer_that_stays_apart_is_not_packed() -> None:
+    check(projected(mask=False), PackAttention(apart=["layer.k"]), 0, x=np.ones((1, 3, 8), np.float32))
 
 
 def test_unused_nodes_and_weights_are_removed() -> None:

@@ -11,8 +11,10 @@ from hypothesis.extra import numpy as hnp
 from onnx import helper
 
 from ortolan_exporters import QuantizeError
+from ortolan_exporters.passes.pack_attention import PackAttention
+from ortolan_exporters.passes.prune_unused import PruneUnused
 from ortolan_exporters.quantize.dynamic import quantizable_layers, quantize_dynamic, quantize_weight
-from tests.exporters.test_passes import FLOAT, INT64, graph, kinds, run
+from tests.exporters.test_passes import FLOAT, INT64, graph, kinds, projected, run
 
 WEIGHTS = hnp.arrays(
     np.float32,
@@ -71,6 +73,41 @@ def test_layers_that_are_kept_stay_as_they_were() -> None:
     after = run(model, x=x)
     np.testing.assert_array_equal(after[0], before[0])
     assert not np.array_equal(after[1], before[1])
+
+
+def packed_attention(**attributes: float) -> ir.Model:
+    """x through three projections and attention, packed to one node."""
+    model = projected(heads=2, size=16, **attributes)
+    PackAttention()(model)
+    PruneUnused()(model)
+    return model
+
+
+ATTENTION_FEED = {
+    "x": np.random.default_rng(5).normal(size=(2, 7, 32)).astype(np.float32),
+    "mask": np.array([[1] * 7, [1] * 4 + [0] * 3], np.int32),
+}
+
+
+def test_packed_attention_becomes_one_int8_operator_that_answers_alike() -> None:
+    model = packed_attention()
+    before = run(model, **ATTENTION_FEED)[0]
+    assert quantize_dynamic(model) == 1
+    assert kinds(model) == {"DynamicQuantizeLinear": 1, "QAttention": 1}
+    np.testing.assert_allclose(run(model, **ATTENTION_FEED)[0], before, atol=0.25)
+
+
+def test_int8_attention_is_the_same_packed_or_not() -> None:
+    packed, apart = packed_attention(), projected(heads=2, size=16)
+    quantize_dynamic(packed)
+    assert quantize_dynamic(apart) == 3
+    np.testing.assert_allclose(run(packed, **ATTENTION_FEED)[0], run(apart, **ATTENTION_FEED)[0], atol=1e-5)
+
+
+def test_packed_attention_with_a_scale_of_its_own_stays_as_it_is() -> None:
+    model = packed_attention(scale=0.3)
+    with pytest.raises(QuantizeError, match="no matrix product"):
+        quantize_dynamic(model)
 
 
 def embedding(rows: int) -> ir.Model:

@@ -74,7 +74,7 @@ def test_manifest_tells_what_was_made_and_how_good_it_is(exported_bert: Artifact
     assert int8.quality["label_agreement"] >= 0.5
     choice = int8.providers["cpu"]
     ways = {(one["attention"], tuple(one["disabled_optimizers"])) for one in choice["measured"]}
-    assert len(ways) == 4
+    assert len(ways) == 6
     assert (choice["attention"], tuple(choice["disabled_optimizers"])) in ways
 
 

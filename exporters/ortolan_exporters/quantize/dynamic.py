@@ -2,13 +2,14 @@
 
     x -> DynamicQuantizeLinear -> MatMulInteger(W int8) -> Cast -> Mul(x_scale * W_scale)
 
-The form that ONNX Runtime fuses to one operator. Activations get one scale for a whole tensor, so a text's result
-moves a little with its neighbours in a batch.
+The form that ONNX Runtime fuses to one operator; a packed Attention becomes QAttention. Activations get one scale for a
+whole tensor, so a text's result moves a little with its neighbours in a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -21,9 +22,17 @@ MAX_INT8 = 127
 """Largest magnitude used: -128 is left out, so that the scale is symmetric."""
 
 
+class Quantized(NamedTuple):
+    """A tensor as DynamicQuantizeLinear leaves it: uint8 integers, and the scale and zero point of all of them."""
+
+    integers: ir.Value
+    scale: ir.Value
+    zero_point: ir.Value
+
+
 def quantizable_layers(model: ir.Model) -> list[str]:
     """Names of what `quantize_dynamic` turns to int8: embedding tables and matrix products, in the order they run."""
-    return [str(node.name) for node in model.graph if _is_product(node) or _is_embedding(node)]
+    return [str(node.name) for node in model.graph if _is_product(node) or _is_embedding(node) or _is_attention(node)]
 
 
 def quantize_dynamic(model: ir.Model, *, keep_fp32: Collection[str] = ()) -> int:
@@ -39,13 +48,13 @@ def quantize_dynamic(model: ir.Model, *, keep_fp32: Collection[str] = ()) -> int
     Raises:
         QuantizeError: Nothing to quantize, or a weight with NaN or infinity.
     """
-    products = [node for node in model.graph if _is_product(node)]
+    products = [node for node in model.graph if _is_product(node) or _is_attention(node)]
     if not products:
         raise QuantizeError("int8 requested", "the graph has no matrix product with a constant matrix", "use fp32")
     chosen = [node for node in products if node.name not in keep_fp32]
-    inputs: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]] = {}
+    quantized: dict[ir.Value, Quantized] = {}
     for node in chosen:
-        _quantize_product(model.graph, node, inputs)
+        (_quantize_attention if _is_attention(node) else _quantize_product)(model.graph, node, quantized)
     for node in [node for node in model.graph if _is_embedding(node) and node.name not in keep_fp32]:
         _quantize_embedding(model.graph, node)
     _drop_unused_weights(model.graph)
@@ -79,6 +88,15 @@ def _is_product(node: ir.Node) -> bool:
     return node.op_type == "MatMul" and node.domain == "" and weight_of(node, 1) is not None
 
 
+def _is_attention(node: ir.Node) -> bool:
+    """A packed Attention that QAttention can stand in for: it scales scores by 1 / sqrt(D) and by nothing else."""
+    matrix = weight_of(node, 1) if node.op_type == "Attention" and node.domain == "com.microsoft" else None
+    if matrix is None:
+        return False
+    default = (matrix.shape[1] // 3 // node.attributes.get_int("num_heads")) ** -0.5
+    return bool(np.isclose(node.attributes.get_float("scale", default), default)) and not any(node.inputs[4:])
+
+
 def _is_embedding(node: ir.Node) -> bool:
     """A lookup in a float32 table that nothing else reads. Small tables are not worth two more operators."""
     table = weight_of(node, 0) if node.op_type == "Gather" and node.domain == "" else None
@@ -87,31 +105,61 @@ def _is_embedding(node: ir.Node) -> bool:
     return table is not None and is_rows and value is not None and len(value.uses()) == 1 and table.shape[0] > 4096
 
 
-def _quantize_product(
-    graph: ir.Graph, node: ir.Node, inputs: dict[ir.Value, tuple[ir.Value, ir.Value, ir.Value]]
-) -> None:
+def _quantize_input(x: ir.Value, quantized: dict[ir.Value, Quantized]) -> tuple[list[ir.Node], Quantized]:
+    """Quantize an activation where nobody has: query, key and value read the same tensor."""
+    if x in quantized:
+        return [], quantized[x]
+    node = ir.node("DynamicQuantizeLinear", [x], num_outputs=3)
+    for value, part in zip(node.outputs, ("quantized", "scale", "zero_point"), strict=True):
+        value.name = f"{x.name}.{part}"
+    quantized[x] = Quantized(*node.outputs)
+    return [node], quantized[x]
+
+
+def _quantize_product(graph: ir.Graph, node: ir.Node, quantized: dict[ir.Value, Quantized]) -> None:
     x, weight, matrix = node.inputs[0], node.inputs[1], weight_of(node, 1)
     assert x is not None  # _is_product has looked
     assert weight is not None
     assert matrix is not None
-    new: list[ir.Node] = []
-    if x not in inputs:  # query, key and value read the same tensor: it is quantized once
-        new.append(ir.node("DynamicQuantizeLinear", [x], num_outputs=3))
-        for value, part in zip(new[0].outputs, ("quantized", "scale", "zero_point"), strict=True):
-            value.name = f"{x.name}.{part}"
-        inputs[x] = (new[0].outputs[0], new[0].outputs[1], new[0].outputs[2])
-    quantized, scale, zero_point = inputs[x]
+    new, q = _quantize_input(x, quantized)
     integers, scales = quantize_weight(matrix, axis=0)
     name = str(weight.name)
-    product = ir.node(
-        "MatMulInteger", [quantized, constant(graph, f"{name}.int8", integers), zero_point], name=node.name
-    )
+    weights = constant(graph, f"{name}.int8", integers)
+    product = ir.node("MatMulInteger", [q.integers, weights, q.zero_point], name=node.name)
     cast = ir.node("Cast", [product.outputs[0]], {"to": ir.DataType.FLOAT})
-    both = ir.node("Mul", [scale, constant(graph, f"{name}.scale", scales)])
+    both = ir.node("Mul", [q.scale, constant(graph, f"{name}.scale", scales)])
     result = ir.node("Mul", [cast.outputs[0], both.outputs[0]])
     for step, part in ((product, "integer"), (cast, "float"), (both, "scale")):
         step.outputs[0].name = f"{node.outputs[0].name}.{part}"
     replace_node(graph, node, [*new, product, cast, both, result], result.outputs[0])
+
+
+def _quantize_attention(graph: ir.Graph, node: ir.Node, quantized: dict[ir.Value, Quantized]) -> None:
+    """Attention(x, W, b, mask) becomes QAttention(q(x), int8 W, b, scale of x, scale of W, mask, zero points)."""
+    x, weight, matrix = node.inputs[0], node.inputs[1], weight_of(node, 1)
+    assert x is not None  # _is_attention has looked
+    assert weight is not None
+    assert matrix is not None
+    new, q = _quantize_input(x, quantized)
+    integers, scales = quantize_weight(matrix, axis=0)
+    name = str(weight.name)
+    result = ir.node(
+        "QAttention",
+        [
+            q.integers,
+            constant(graph, f"{name}.int8", integers),
+            node.inputs[2],
+            q.scale,
+            constant(graph, f"{name}.scale", scales),
+            node.inputs[3] if len(node.inputs) > 3 else None,
+            q.zero_point,
+            constant(graph, f"{name}.zero_point", np.zeros(len(scales), np.int8)),
+        ],
+        {"num_heads": node.attributes.get_int("num_heads")},
+        domain="com.microsoft",
+        name=node.name,
+    )
+    replace_node(graph, node, [*new, result], result.outputs[0])
 
 
 def _quantize_embedding(graph: ir.Graph, node: ir.Node) -> None:
