@@ -132,7 +132,7 @@ class Manifest:
         """
         version = document.get("format_version") if isinstance(document, dict) else None
         asked = f"artifact '{where}' requested"
-        if not isinstance(version, int):
+        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             raise FormatVersionError(asked, f"{MANIFEST_NAME} is not a manifest of Ortolan", _EXPORT_AGAIN)
         if version > FORMAT_VERSION:
             raise FormatVersionError(
@@ -142,7 +142,7 @@ class Manifest:
             )
         try:
             manifest = cls._parse(document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise FormatVersionError(asked, f"{MANIFEST_NAME} is damaged ({reason})", _EXPORT_AGAIN) from error
         for name in manifest.files:
@@ -152,18 +152,24 @@ class Manifest:
     @classmethod
     def _parse(cls, document: Mapping[str, Any]) -> Manifest:
         files = {str(name): FileRecord(str(f["sha256"]), int(f["bytes"])) for name, f in document["files"].items()}
+        golden_inputs = tuple(_parse_golden_input(golden) for golden in document["golden_inputs"])
+        precisions = {
+            name: _parse_precision(document["precisions"][name], files, len(golden_inputs))
+            for name in PRECISIONS
+            if name in document["precisions"]
+        }
+        _expect(bool(golden_inputs), "it has no golden inputs")
+        _expect(bool(precisions), f"it has none of the precisions {', '.join(PRECISIONS)}")
+        _expect(isinstance(document["task"], str), "task is not text")
+        _expect(int(document["max_length"]) > 0, "max_length is not positive")
         return cls(
-            task=str(document["task"]),
+            task=document["task"],
             architecture=str(document["architecture"]),
             source=dict(document["source"]),
             max_length=int(document["max_length"]),
             versions=dict(document["versions"]),
-            precisions={
-                name: _parse_precision(document["precisions"][name], files)
-                for name in PRECISIONS
-                if name in document["precisions"]
-            },
-            golden_inputs=tuple(GoldenInput(**golden) for golden in document["golden_inputs"]),
+            precisions=precisions,
+            golden_inputs=golden_inputs,
             files=files,
             ortolan=str(document["ortolan"]),
         )
@@ -255,9 +261,20 @@ class Artifact:
 
     @property
     def id2label(self) -> dict[int, str]:
-        """Name of each class, from config.json."""
+        """Name of each class, from config.json; LABEL_0 and so on where it leaves them out, as transformers does.
+
+        Raises:
+            ArtifactError: The labels are not numbered.
+        """
         labels = self.config.get("id2label")
-        return {int(key): str(label) for key, label in labels.items()} if isinstance(labels, dict) else {}
+        if labels is None:  # save_pretrained writes no labels that are the default
+            return {number: f"LABEL_{number}" for number in range(int(self.config.get("num_labels") or 2))}
+        try:
+            return {int(key): str(label) for key, label in labels.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"labels of '{self.folder}' requested", f"id2label in config.json is {labels!r}", _EXPORT_AGAIN
+            ) from error
 
 
 def hash_file(path: Path) -> FileRecord:
@@ -269,19 +286,61 @@ def hash_file(path: Path) -> FileRecord:
         return FileRecord(digest.hexdigest(), stream.tell())
 
 
-def _parse_precision(entry: Mapping[str, Any], files: Mapping[str, FileRecord]) -> PrecisionRecord:
+def _expect(holds: bool, fault: str) -> None:
+    if not holds:
+        raise ValueError(fault)
+
+
+def _parse_golden_input(entry: Mapping[str, Any]) -> GoldenInput:
+    golden = GoldenInput(**entry)
+    _expect(isinstance(golden.text, str), "a golden text is not text")
+    _expect(golden.text_pair is None or isinstance(golden.text_pair, str), "a golden text_pair is not text")
+    _expect(all(isinstance(number, int) for number in golden.input_ids), "golden input_ids are not whole numbers")
+    return golden
+
+
+def _parse_golden_outputs(entry: Mapping[str, Any], num_inputs: int) -> GoldenOutputs:
+    logits = [[float(value) for value in row] for row in entry["logits"]]
+    _expect(len(logits) == num_inputs, f"{num_inputs} golden inputs have {len(logits)} golden outputs")
+    _expect(len({len(row) for row in logits}) == 1, "golden outputs differ in length")
+    return GoldenOutputs(logits, float(entry["tolerance"]))
+
+
+def _parse_numbers(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Copy a record of measurements, of which these must be numbers."""
+    wrong = [name for name in names if not isinstance(entry[name], (int, float))]
+    _expect(not wrong, f"no numbers: {', '.join(wrong)}")
+    return dict(entry)
+
+
+def _parse_provider(entry: Mapping[str, Any]) -> dict[str, Any]:
+    texts = [entry["attention"], *entry["disabled_optimizers"]]
+    _expect(all(isinstance(text, str) for text in texts), "attention and disabled_optimizers are not text")
+    return dict(entry)
+
+
+def _parse_precision(
+    entry: Mapping[str, Any], files: Mapping[str, FileRecord], num_golden_inputs: int
+) -> PrecisionRecord:
     graphs = {role: Graph(g["file"], _parse_signature(g["signature"])) for role, g in entry["graphs"].items()}
+    _expect("model" in graphs, "it has no graph 'model'")
     unknown = [graph.file for graph in graphs.values() if graph.file not in files]
     if unknown:
         raise ValueError(f"no hash for {unknown}")
     return PrecisionRecord(
         graphs=graphs,
-        providers=dict(entry["providers"]),
-        parity=dict(entry["parity"]),
-        quality=dict(entry["quality"]),
-        kept_fp32=tuple(entry["kept_fp32"]),
-        cpu_features=tuple(entry["cpu_features"]),
-        golden=GoldenOutputs(**entry["golden"]),
+        providers={name: _parse_provider(record) for name, record in entry["providers"].items()},
+        parity=_parse_numbers(entry["parity"], "max_difference", "batches"),
+        quality=_parse_numbers(
+            entry["quality"],
+            "texts",
+            "label_agreement",
+            "mean_probability_difference",
+            "max_probability_difference",
+        ),
+        kept_fp32=tuple(str(name) for name in entry["kept_fp32"]),
+        cpu_features=tuple(str(name) for name in entry["cpu_features"]),
+        golden=_parse_golden_outputs(entry["golden"], num_golden_inputs),
     )
 
 
@@ -304,5 +363,5 @@ def _check_inside(name: str, where: str) -> None:
 def _read_json(path: Path, asked: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise FormatVersionError(asked, f"{path.name} cannot be read ({error})", _EXPORT_AGAIN) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ortolan.artifact import Artifact
-from ortolan.errors import OrtolanError
+from ortolan.errors import InvalidInputError, OrtolanError
 from ortolan.pipeline import pipeline
 from ortolan.session.providers import PROVIDERS
 from ortolan.tasks.registry import ALIASES, TASKS
@@ -142,9 +142,14 @@ def _run(flags: argparse.Namespace) -> int:
 
 
 def _lines() -> Iterator[str]:
-    for line in sys.stdin:
-        if line.strip():
-            yield line.rstrip("\r\n")
+    try:
+        for line in sys.stdin:
+            if line.strip():
+                yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            "texts on stdin requested", f"they are not {error.encoding} ({error.reason})", "convert them to UTF-8"
+        ) from error
 
 
 def _inspect(flags: argparse.Namespace) -> int:

@@ -29,10 +29,10 @@ class SessionConfig:
     cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.num_threads is not None and self.num_threads < 1:
-            raise ConfigError("num_threads requested", f"got {self.num_threads}", "use 1 or more, or leave it out")
-        if self.device_id < 0:
-            raise ConfigError("device_id requested", f"got {self.device_id}", "use 0 or more")
+        if self.num_threads is not None and not _is_whole(self.num_threads, 1):
+            raise ConfigError("num_threads requested", f"got {self.num_threads!r}", "use 1 or more, or leave it out")
+        if not _is_whole(self.device_id, 0):
+            raise ConfigError("device_id requested", f"got {self.device_id!r}", "use 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,5 +51,9 @@ class BatchConfig:
     def __post_init__(self) -> None:
         for name in ("max_batch_size", "max_batch_tokens"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if not _is_whole(value, 1):
                 raise ConfigError(f"{name} requested", f"got {value!r}", "use a whole number from 1 on")
+
+
+def _is_whole(value: object, lowest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest

@@ -82,7 +82,7 @@ def cache_folder(cache_dir: Path | None = None) -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Path:
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name in (".", ".."):
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise MissingFileError(f"model '{name}' requested", "there is no such folder", "check the path")
     folder = download(name, revision=revision, patterns=CHECKPOINT_FILES)
     if (folder / MANIFEST_NAME).is_file():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -138,7 +137,9 @@ class Model:
             ShapeError: Not [B, S], empty, longer than the model reads, or inputs that disagree.
             SessionError: ONNX Runtime failed.
         """
-        feed = {name: conform(np.asarray(inputs[name]), spec) for name, spec in self._inputs.items() if name in inputs}
+        feed = {
+            name: conform(_as_array(name, inputs[name]), spec) for name, spec in self._inputs.items() if name in inputs
+        }
         if "token_type_ids" in self._inputs and "token_type_ids" not in feed and "input_ids" in feed:
             feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
         missing = [name for name in self._inputs if name not in feed]
@@ -177,14 +178,27 @@ def open_session(artifact: Artifact, provider: Provider, config: SessionConfig, 
     if session.signature != graph.signature:
         raise SignatureError(
             f"graph '{graph.file}' requested",
-            f"it has {_names(session.signature)} and the manifest says {_names(graph.signature)}",
+            f"it has {_shown(session.signature)} and the manifest says {_shown(graph.signature)}",
             "export the checkpoint again",
         )
     return session
 
 
-def _names(signature: Signature) -> Any:
-    return [spec.name for spec in signature.inputs], [spec.name for spec in signature.outputs]
+def _as_array(name: str, value: ArrayLike) -> Array:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different length
+        raise ShapeError(
+            f"{name} requested", f"it is no rectangle ({error})", "pass model(**tokenizer(texts))"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise InvalidInputError(f"{name} requested", f"got {array.dtype} values", "pass model(**tokenizer(texts))")
+    return array
+
+
+def _shown(signature: Signature) -> str:
+    specs = (*signature.inputs, *signature.outputs)
+    return ", ".join(f"{spec.name} {spec.dtype}[{', '.join(map(str, spec.shape))}]" for spec in specs)
 
 
 def _check_precision(precision: str) -> Precision | None:

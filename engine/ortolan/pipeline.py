@@ -13,7 +13,7 @@ from typing import Any
 
 from ortolan.batch.policy import plan_batches
 from ortolan.config import BatchConfig
-from ortolan.errors import InvalidInputError, UnknownTaskError
+from ortolan.errors import ConfigError, InvalidInputError, UnknownTaskError
 from ortolan.locate import cache_folder, locate
 from ortolan.model import Model
 from ortolan.request import TextInput
@@ -162,8 +162,10 @@ class Pipeline:
         size = merged.get("batch_size")
         batching = BatchConfig()
         if size is not None:
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ConfigError("batch_size requested", f"got {size!r}", "use a whole number from 1 on")
             # who names a number of rows wants that many, however long they are
-            batching = BatchConfig(max_batch_size=size, max_batch_tokens=1 << 62)  # type: ignore[arg-type]  # checked there
+            batching = BatchConfig(max_batch_size=size, max_batch_tokens=1 << 62)
         return _Call(
             self._task_options(options, self._default_options),
             self.tokenizer.truncation(merged.get("truncation"), merged.get("max_length")),

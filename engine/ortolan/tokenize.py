@@ -11,7 +11,7 @@ from typing import Any
 import tokenizers
 
 from ortolan.batch.padding import IntArray, pad
-from ortolan.errors import ArtifactError, ConfigError, InputTooLongError, MissingFileError
+from ortolan.errors import ArtifactError, ConfigError, InputTooLongError, InvalidInputError, MissingFileError
 from ortolan.request import TextInput, parse_text_input
 
 TRUNCATION_STRATEGIES = ("longest_first", "only_first", "only_second")
@@ -61,6 +61,7 @@ class Tokenizer:
         pad_type_id: int = 0,
         padding_side: str = "right",
         truncation_side: str = "right",
+        has_segments: bool = True,
     ) -> None:
         # A tokenizer.json may carry settings of a training run; here each request says what it wants.
         backend.no_truncation()
@@ -71,6 +72,7 @@ class Tokenizer:
         self.pad_type_id = pad_type_id
         self.padding_side = padding_side
         self.truncation_side = truncation_side
+        self.has_segments = has_segments
 
     @classmethod
     def load(cls, folder: str | Path, *, max_length: int | None = None) -> Tokenizer:
@@ -94,20 +96,21 @@ class Tokenizer:
         try:
             backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
             settings = _read_settings(folder / "tokenizer_config.json")
+            limits = [limit for limit in (max_length, settings.get("model_max_length")) if limit is not None]
+            return cls(
+                backend,
+                # transformers writes 1e30 where a tokenizer has no limit of its own
+                max_length=min((int(limit) for limit in limits if limit < 1e9), default=512),
+                pad_id=_pad_id(backend, settings),
+                pad_type_id=int(settings.get("pad_token_type_id", 0)),
+                padding_side=_side(settings, "padding_side"),
+                truncation_side=_side(settings, "truncation_side"),
+                has_segments=_has_segments(settings),
+            )
         except Exception as error:  # tokenizers raises plain Exception on a file it can't parse
             raise ArtifactError(
                 f"tokenizer of '{folder}' requested", f"it cannot be read ({error})", "export the checkpoint again"
             ) from error
-        limits = [limit for limit in (max_length, settings.get("model_max_length")) if limit is not None]
-        return cls(
-            backend,
-            # transformers writes 1e30 where a tokenizer has no limit of its own
-            max_length=min((int(limit) for limit in limits if limit < 1e9), default=512),
-            pad_id=_pad_id(backend, settings),
-            pad_type_id=int(settings.get("pad_token_type_id", 0)),
-            padding_side=str(settings.get("padding_side", "right")),
-            truncation_side=str(settings.get("truncation_side", "right")),
-        )
 
     def encode(
         self, inputs: Sequence[TextInput], truncation: Truncation | None = None, *, first_index: int | None = 0
@@ -134,8 +137,9 @@ class Tokenizer:
             else [_encode_one(self._backend, pair) for pair in pairs]
         )
         encodings = []
-        for index, (item, encoded) in enumerate(zip(inputs, encoded_inputs, strict=True)):
+        for offset, (item, encoded) in enumerate(zip(inputs, encoded_inputs, strict=True)):
             if len(encoded) > truncation.max_length:
+                index = None if first_index is None else first_index + offset
                 if truncation.strategy is None:
                     raise InputTooLongError(
                         f"text of {len(encoded)} tokens requested",
@@ -143,10 +147,11 @@ class Tokenizer:
                         "pass truncation=True to read only its beginning, or split it",
                         length=len(encoded),
                         max_length=truncation.max_length,
-                        index=None if first_index is None else first_index + index,
+                        index=index,
                     )
-                encoded = self._truncate(item, truncation)
-            encodings.append(Encoding(encoded.ids, encoded.type_ids, encoded.offsets))
+                encoded = self._truncate(item, truncation, index)
+            type_ids = encoded.type_ids if self.has_segments else [0] * len(encoded)
+            encodings.append(Encoding(encoded.ids, type_ids, encoded.offsets))
         return encodings
 
     def pad(self, encodings: Sequence[Encoding]) -> dict[str, IntArray]:
@@ -188,6 +193,11 @@ class Tokenizer:
         """
         if return_tensors != "np":
             raise ConfigError("return_tensors requested", f"got {return_tensors!r}", "only 'np' is made here")
+        given: object = text  # callers without a type checker may send anything
+        if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
+            raise InvalidInputError(
+                "texts requested", f"got {type(given).__name__}", "send a string or a list of strings"
+            )
         texts = [text] if isinstance(text, str) else list(text)
         pairs = [text_pair] if isinstance(text_pair, str) else text_pair
         if pairs is not None and len(pairs) != len(texts):
@@ -231,7 +241,7 @@ class Tokenizer:
             )
         return Truncation(max_length, strategy)
 
-    def _truncate(self, item: TextInput, truncation: Truncation) -> tokenizers.Encoding:
+    def _truncate(self, item: TextInput, truncation: Truncation, index: int | None) -> tokenizers.Encoding:
         """Tokenize again without special tokens, cut, then let the post-processor put them in."""
         first = self._backend.encode(item.text, add_special_tokens=False)
         second = None if item.text_pair is None else self._backend.encode(item.text_pair, add_special_tokens=False)
@@ -245,6 +255,7 @@ class Tokenizer:
                 "use truncation=True",
                 length=sum(lengths),
                 max_length=truncation.max_length,
+                index=index,
             )
         first.truncate(keep[0], direction=self.truncation_side)
         if second is not None:
@@ -287,6 +298,21 @@ def _read_settings(path: Path) -> dict[str, Any]:
         return {}
     settings = json.loads(path.read_text(encoding="utf-8"))
     return settings if isinstance(settings, dict) else {}
+
+
+def _side(settings: dict[str, Any], name: str) -> str:
+    side = settings.get(name, "right")
+    if side not in ("right", "left"):
+        raise ValueError(f"{name} is {side!r}")
+    return str(side)
+
+
+def _has_segments(settings: dict[str, Any]) -> bool:
+    """Whether the second text of a pair is marked, by the rule of transformers: what its class or its settings say."""
+    names = settings.get("model_input_names")
+    if names is None:
+        return settings.get("tokenizer_class") not in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    return "token_type_ids" in names
 
 
 def _pad_id(backend: tokenizers.Tokenizer, settings: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ortolan.artifact import Artifact, PrecisionRecord
 from ortolan.config import Precision, SessionConfig
-from ortolan.errors import ArtifactError, InferenceError
+from ortolan.errors import ArtifactError, InferenceError, ProviderError, RequestError
 from ortolan.model import Model, open_session
 from ortolan.session.processors import cpu_features
 from ortolan.session.providers import provider_named
@@ -56,7 +56,7 @@ def verify(path: str | Path) -> list[Check]:
     try:
         tokenizer = Tokenizer.load(artifact.folder, max_length=manifest.max_length)
         encodings = tokenizer.encode([golden.input for golden in manifest.golden_inputs])
-    except ArtifactError as error:
+    except (ArtifactError, RequestError) as error:
         return [*checks, Check("tokenizer", False, str(error))]
     wrong = [g.text for g, e in zip(manifest.golden_inputs, encodings, strict=True) if g.input_ids != e.ids]
     checks.append(
@@ -81,6 +81,8 @@ def _replay(artifact: Artifact, tokenizer: Tokenizer, precision: Precision, reco
             model(**tokenizer.pad(tokenizer.encode([golden.input])))["logits"][0]
             for golden in artifact.manifest.golden_inputs
         ]
+    except ProviderError:
+        raise  # nothing can be said of the artifact
     except (ArtifactError, InferenceError) as error:
         return Check(name, False, str(error))
     difference = float(np.abs(np.array(rows) - np.array(record.golden.logits)).max())

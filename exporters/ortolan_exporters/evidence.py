@@ -128,8 +128,9 @@ class Evidence:
         for item, encoding in zip(texts, self._encodings, strict=True):
             expected = self.checkpoint.tokenizer(
                 item.text, item.text_pair, truncation=True, max_length=self._cut.max_length
-            )["input_ids"]
-            if encoding.ids != expected:
+            )
+            segments = expected.get("token_type_ids", [0] * len(encoding.ids))
+            if (encoding.ids, encoding.type_ids) != (expected["input_ids"], segments):
                 raise CheckpointError(
                     f"tokenizer of '{name}' requested",
                     f"without transformers it gives other ids for {item.text[:60]!r}",

@@ -107,6 +107,13 @@ def _save_settings(checkpoint: Checkpoint, work: Path) -> None:
     """Write config and tokenizer as transformers does, for the runtime and for whoever else reads the folder."""
     checkpoint.module.config.save_pretrained(work)
     checkpoint.tokenizer.save_pretrained(work)
-    # transformers 5 keeps these in tokenizer_config.json alone; readers of the older layout look here
-    special = json.dumps(checkpoint.tokenizer.special_tokens_map, indent=1, ensure_ascii=False)
-    (work / "special_tokens_map.json").write_text(special + "\n", encoding="utf-8")
+    # transformers 5 keeps the special tokens in tokenizer_config.json alone; readers of the older layout look here
+    _write_json(work / "special_tokens_map.json", checkpoint.tokenizer.special_tokens_map)
+    # which inputs a tokenizer makes is a matter of its class in transformers; the runtime has only the files
+    path = work / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    _write_json(path, {**settings, "model_input_names": list(checkpoint.tokenizer.model_input_names)})
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

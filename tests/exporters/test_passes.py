@@ -18,6 +18,8 @@ from ortolan_exporters.passes.cancel_reshapes import CancelReshapes
 from ortolan_exporters.passes.gemm_to_matmul import GemmToMatMul
 from ortolan_exporters.passes.pack_attention import PackAttention
 from ortolan_exporters.passes.prune_unused import PruneUnused
+from ortolan_exporters.passes.registry import AttentionForm, attention_forms
+from ortolan_exporters.passes.select_early import SelectEarly
 from ortolan_exporters.passes.unfuse_attention import UnfuseAttention
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
@@ -222,6 +224,65 @@ def test_attention_over_two_tensors_is_not_packed() -> None:
 
 def test_attention_with_a_layer_that_stays_apart_is_not_packed() -> None:
     check(projected(mask=False), PackAttention(apart=["layer.k"]), 0, x=np.ones((1, 3, 8), np.float32))
+
+
+HIDDEN = 8
+TOKENS = (FLOAT, ["b", "s", HIDDEN])
+
+
+def last_layer(index: int = 0, *, output_of_all: bool = False) -> ir.Model:
+    """One layer as encoders have it, and a head that reads one token of its result."""
+    draw = np.random.default_rng(11)
+    names = ("wq", "wk", "wv", "wo", "wf")
+    constants = {name: (draw.normal(size=(HIDDEN, HIDDEN)) / 3).astype(np.float32) for name in names}
+    constants |= {"g": np.ones(HIDDEN, np.float32), "b": np.full(HIDDEN, 0.1, np.float32), "i": np.array(index)}
+    nodes = [helper.make_node("MatMul", ["x", f"w{one}"], [one], name=one) for one in "qkv"]
+    nodes += [
+        helper.make_node("MultiHeadAttention", ["q", "k", "v", "", "mask"], ["a"], domain="com.microsoft", num_heads=2),
+        helper.make_node("MatMul", ["a", "wo"], ["o"]),
+        helper.make_node("Add", ["o", "x"], ["r"]),
+        helper.make_node("LayerNormalization", ["r", "g", "b"], ["n"]),
+        helper.make_node("MatMul", ["n", "wf"], ["f"]),
+        helper.make_node("Gelu", ["f"], ["h"]),
+        helper.make_node("Add", ["n", "h"], ["z"]),
+        helper.make_node("Gather", ["z", "i"], ["y"], axis=1),
+    ]
+    outputs = {"y": (FLOAT, ["b", HIDDEN])} | ({"z": TOKENS} if output_of_all else {})
+    infos = dict.fromkeys([*"qkvaornfh", *(() if output_of_all else "z")], TOKENS)
+    return graph(nodes, {"x": TOKENS, "mask": (INT32, ["b", "s"])}, outputs, constants, infos)
+
+
+@settings(max_examples=20, deadline=None)
+@given(batch=st.integers(1, 3), length=st.integers(1, 9), seed=st.integers(0, 2**31))
+def test_only_the_token_that_is_read_goes_through_the_last_layer(batch: int, length: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    mask = (np.arange(length) < draw.integers(1, length + 1, (batch, 1))).astype(np.int32)
+    model = last_layer()
+    x = draw.normal(size=(batch, length, HIDDEN)).astype(np.float32)
+    check(model, SelectEarly(), 1, x=x, mask=mask)
+    by_output = {node.outputs[0].name: node for node in model.graph}
+    assert {by_output[name].inputs[0].name for name in "qn"} == {"x.first", "r"}
+    assert {by_output[name].inputs[0].name for name in "kv"} == {"x"}, "keys and values of all tokens are needed"
+    assert all(by_output[name].outputs[0].shape[1] == 1 for name in "qaornfhz")
+
+
+LAST_FEED = {"x": np.ones((2, 3, HIDDEN), np.float32), "mask": np.ones((2, 3), np.int32)}
+
+
+def test_layer_whose_other_tokens_are_an_output_is_left_alone() -> None:
+    check(last_layer(output_of_all=True), SelectEarly(), 0, **LAST_FEED)
+
+
+def test_choice_of_another_token_is_left_alone() -> None:
+    check(last_layer(index=2), SelectEarly(), 0, **LAST_FEED)
+
+
+@pytest.mark.parametrize("form", ["fused", "unfused", "packed"])
+def test_every_form_of_attention_takes_a_single_query(form: AttentionForm) -> None:
+    model = last_layer()
+    before = run(model, **LAST_FEED)[0]
+    run_passes(model, (SelectEarly(), *attention_forms()[form]))
+    np.testing.assert_allclose(run(model, **LAST_FEED)[0], before, atol=1e-5)
 
 
 def test_unused_nodes_and_weights_are_removed() -> None:

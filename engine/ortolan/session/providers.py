@@ -25,7 +25,8 @@ class Provider:
     Attributes:
         name: What a user writes.
         ort_name: What ONNX Runtime calls it.
-        extra: The extra of this project that installs it, or the package where no extra does.
+        extra: The extra of this project that installs it, or the package where no extra does; empty where every
+            build for the one system that has it holds it.
         options: Builds its options, as ONNX Runtime wants them: strings.
         library: File of its shared library, to learn why it does not load; empty where it is built in.
         needs_cuda: Whether it needs CUDA's libraries.
@@ -128,7 +129,7 @@ PROVIDERS = {
             on_cpu=True,
         ),
         # not automatic: it takes a graph in pieces, and pieces of a small encoder are slower than the CPU alone
-        Provider("coreml", "CoreMLExecutionProvider", "cpu", _coreml),
+        Provider("coreml", "CoreMLExecutionProvider", "", _coreml),
         Provider("cpu", "CPUExecutionProvider", "cpu", _cpu, is_automatic=True, on_cpu=True),
     )
 }
@@ -157,13 +158,15 @@ def candidates(name: str) -> list[Provider]:
         return [row for row in PROVIDERS.values() if row.is_automatic and row.ort_name in available]
     row = provider_named(name)
     if row.ort_name not in available:
-        how = f"pip install 'ortolan[{row.extra}]'" if "-" not in row.extra else f"pip install {row.extra}"
-        raise ProviderError(
-            f"provider '{row.ort_name}' requested",
-            f"available: {available}",
-            f"run: {how} in an environment of its own, or choose 'cpu'",
-        )
+        raise ProviderError(f"provider '{row.ort_name}' requested", f"available: {available}", _how_to_get(row))
     return [row]
+
+
+def _how_to_get(provider: Provider) -> str:
+    if not provider.extra:
+        return "choose 'cpu': only onnxruntime for macOS has it"
+    package = provider.extra if "-" in provider.extra else f"'ortolan[{provider.extra}]'"
+    return f"run: pip install {package} in an environment of its own, or choose 'cpu'"
 
 
 def load_fault(provider: Provider) -> str | None:

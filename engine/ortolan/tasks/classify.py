@@ -54,7 +54,8 @@ class Classify:
                     )
                 options = replace(options, top_k=value, is_nested=True)
             elif name == "function_to_apply":
-                options = replace(options, activation=_activation(value, default_activation(config)))
+                if value is not None:  # transformers takes None for "not passed" too
+                    options = replace(options, activation=_activation(value))
             else:
                 raise ConfigError(
                     f"option {name!r} requested",
@@ -98,9 +99,7 @@ def default_activation(config: Mapping[str, Any]) -> str:
     return "softmax"
 
 
-def _activation(value: object, default: str) -> str:
-    if value is None:
-        return default
+def _activation(value: object) -> str:
     name = value.lower() if isinstance(value, str) else ""
     if name not in ACTIVATIONS:
         raise ConfigError("function_to_apply requested", f"got {value!r}", f"use one of {', '.join(ACTIVATIONS)}")

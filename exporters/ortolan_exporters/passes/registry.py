@@ -10,11 +10,12 @@ from ortolan_exporters.passes.cancel_reshapes import CancelReshapes
 from ortolan_exporters.passes.gemm_to_matmul import GemmToMatMul
 from ortolan_exporters.passes.pack_attention import PackAttention
 from ortolan_exporters.passes.prune_unused import PruneUnused
+from ortolan_exporters.passes.select_early import SelectEarly
 from ortolan_exporters.passes.unfuse_attention import UnfuseAttention
 
 AttentionForm = Literal["fused", "unfused", "packed"]
 
-CLEAN_UP: tuple[Pass, ...] = (CancelReshapes(), GemmToMatMul(), PruneUnused())
+CLEAN_UP: tuple[Pass, ...] = (CancelReshapes(), GemmToMatMul(), PruneUnused(), SelectEarly())
 
 
 def attention_forms(keep_fp32: Collection[str] = ()) -> dict[AttentionForm, tuple[Pass, ...]]:

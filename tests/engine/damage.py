@@ -1,0 +1,60 @@
+"""Changes to a copy of an artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+GOLDEN = Path(__file__).parents[1] / "goldens" / "artifact-v1"
+"""The checked-in artifact; only to be read."""
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Apply `change` to a JSON file."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Apply `change` to the manifest of an artifact."""
+    edit_json(folder / "ortolan.json", change)
+
+
+def rehash(folder: Path, name: str) -> None:
+    """Write the hash that a file has now into the manifest, so that no check of hashes finds the change."""
+    content = (folder / name).read_bytes()
+    record = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    edit_manifest(folder, lambda manifest: manifest["files"].update({name: record}))
+
+
+def edit_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Apply `change` to config.json, hash included."""
+    edit_json(folder / "config.json", change)
+    rehash(folder, "config.json")
+
+
+def mark_segments(folder: Path) -> Path:
+    """Say in a tokenizer's settings, as BERT's class does, that the second text of a pair is marked."""
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    edit_json(folder / "tokenizer_config.json", lambda settings: settings.update(model_input_names=names))
+    return folder
+
+
+def as_hub_snapshot(folder: Path, repo: Path, commit: str) -> Path:
+    """Lay an artifact out as the Hub's cache does: links in snapshots/<commit> to the files in blobs."""
+    snapshot = repo / "snapshots" / commit
+    (repo / "blobs").mkdir(parents=True)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        blob = repo / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        blob.write_bytes(file.read_bytes())
+        link = snapshot / file.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        steps_up = [".."] * (len(link.relative_to(repo).parts) - 1)
+        link.symlink_to(Path(*steps_up, "blobs", blob.name))
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    return snapshot

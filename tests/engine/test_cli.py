@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ortolan
+from ortolan.cli import COMMANDS, main
+from tests.engine.damage import GOLDEN, edit_manifest
+
+RUN = ("run", "sentiment-analysis", "--model", str(GOLDEN), "--provider", "cpu", "--precision", "fp32")
+
+
+def usage_error(*words: str) -> int | str | None:
+    """Call `ortolan` in a way that argparse refuses, and return the exit status."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    return caught.value.code
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+# run
+
+
+def test_run_prints_a_label_and_the_text_on_each_line(capsys: pytest.CaptureFixture[str]):
+    assert main([*RUN, "the film was good", "what a great day"]) == 0
+    # softmax of the golden logits in ortolan.json
+    assert capsys.readouterr().out == "POSITIVE 0.9117\tthe film was good\nPOSITIVE 0.9009\twhat a great day\n"
+
+
+def test_run_says_on_stderr_what_runs_and_why(capsys: pytest.CaptureFixture[str]):
+    main([*RUN, "rain"])
+    assert capsys.readouterr().err == "fp32 on cpu: asked for\n"
+
+
+def test_run_reads_a_text_a_line_from_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    type_in(monkeypatch, "the film was good\n\nwhat a great day\r\n")
+    assert main([*RUN, "-"]) == 0
+    assert capsys.readouterr().out == "POSITIVE 0.9117\tthe film was good\nPOSITIVE 0.9009\twhat a great day\n"
+
+
+def test_run_without_texts_reads_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    type_in(monkeypatch, "the film was good\n")
+    assert main(RUN) == 0
+    assert capsys.readouterr().out == "POSITIVE 0.9117\tthe film was good\n"
+
+
+def test_run_on_an_empty_stdin_prints_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    type_in(monkeypatch, "\n")
+    assert main(RUN) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_run_with_json_prints_one_document_and_nothing_else(capsys: pytest.CaptureFixture[str]):
+    main([*RUN, "--json", "the film was good", "what a great day"])
+    assert json.loads(capsys.readouterr().out) == [
+        {"label": "POSITIVE", "score": pytest.approx(0.911673, abs=1e-4)},
+        {"label": "POSITIVE", "score": pytest.approx(0.900895, abs=1e-4)},
+    ]
+
+
+@pytest.mark.parametrize(("top_k", "count"), [("1", 1), ("2", 2), ("0", 2)], ids=["one", "two", "zero-for-all"])
+def test_run_prints_as_many_labels_as_asked(capsys: pytest.CaptureFixture[str], top_k: str, count: int):
+    main([*RUN, "--json", "--top-k", top_k, "rain"])
+    [labels] = json.loads(capsys.readouterr().out)
+    assert len(labels) == count
+
+
+def test_run_prints_several_labels_on_one_line(capsys: pytest.CaptureFixture[str]):
+    main([*RUN, "--top-k", "0", "the film was good"])
+    assert capsys.readouterr().out == "POSITIVE 0.9117  NEGATIVE 0.0883\tthe film was good\n"
+
+
+def test_run_takes_options_between_texts(capsys: pytest.CaptureFixture[str]):
+    assert main(["run", "sentiment-analysis", "the film was good", *RUN[2:], "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_run_cuts_texts_where_asked(capsys: pytest.CaptureFixture[str]):
+    assert main([*RUN, "--truncation", "--max-length", "6", "the film was good " * 40]) == 0
+    assert capsys.readouterr().out.startswith("POSITIVE 0.9117\t")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(
+            ["rain " * 70], "text of 72 tokens requested at index 0, the model reads at most 64", id="text-too-long"
+        ),
+        pytest.param(["rain", " "], "text requested at index 1, it is empty or only white space", id="empty-text"),
+        pytest.param(["--top-k", "-1", "rain"], "top_k requested, got -1", id="top-k"),
+        pytest.param(["--max-length", "65", "rain"], "max_length=65 requested, the model has 64", id="max-length"),
+    ],
+)
+def test_run_ends_a_failure_with_one_line_on_stderr(capsys: pytest.CaptureFixture[str], words: list[str], message: str):
+    assert main([*RUN, *words]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"ortolan run: error: {message}")
+
+
+def test_run_on_a_stdin_that_is_no_text_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    assert main(RUN) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("ortolan run: error: ")
+
+
+def test_run_prints_nothing_on_stdout_when_it_fails(capsys: pytest.CaptureFixture[str]):
+    main([*RUN, "--json", ""])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["translation", "rain"], "task 'translation' requested, no such task", id="task"),
+        pytest.param(
+            ["sentiment-analysis", "--model", "/no/such", "rain"], "model '/no/such' requested, there is no", id="model"
+        ),
+        pytest.param([*RUN[1:4], "--provider", "tpu", "rain"], "provider 'tpu' requested, no such", id="provider"),
+        pytest.param([*RUN[1:4], "--precision", "fp8", "rain"], "precision 'fp8' requested, no such", id="precision"),
+    ],
+)
+def test_run_says_in_one_line_what_cannot_be_had(capsys: pytest.CaptureFixture[str], words: list[str], message: str):
+    assert main(["run", *words]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ortolan run: error: {message}")
+
+
+def test_run_interrupted_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    class Interrupted(io.StringIO):
+        def __next__(self) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Interrupted())
+    assert main(RUN) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "ortolan run: interrupted"
+
+
+# inspect
+
+
+def test_inspect_shows_model_precisions_and_evidence(capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", str(GOLDEN)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "tiny-bert: bert, text-classification, up to 64 tokens",
+        "7 files, 0.2 MB, exported by ortolan 0.1.0.dev0",
+        "labels: NEGATIVE, POSITIVE",
+    ]
+    assert {"fp32: onnx/model.onnx, 0.1 MB", "  logits: float32[batch, 2]"} <= set(lines)
+
+
+def test_inspect_shows_the_metric_where_there_is_one(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    metric = {"name": "accuracy", "texts": 50, "torch": 0.9, "this": 0.89}
+    edit_manifest(artifact, lambda manifest: manifest["precisions"]["int8"]["quality"].update(metric=metric))
+    main(["inspect", str(artifact)])
+    assert "  accuracy on 50 labelled texts: torch 0.9000, int8 0.8900\n" in capsys.readouterr().out
+
+
+def test_inspect_shows_what_was_kept_in_fp32(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    edit_manifest(artifact, lambda manifest: manifest["precisions"]["int8"].update(kept_fp32=["classifier"]))
+    main(["inspect", str(artifact)])
+    assert "  kept in fp32: classifier\n" in capsys.readouterr().out
+
+
+def test_inspect_with_json_prints_the_manifest(capsys: pytest.CaptureFixture[str]):
+    main(["inspect", str(GOLDEN), "--json"])
+    assert json.loads(capsys.readouterr().out) == json.loads((GOLDEN / "ortolan.json").read_text())
+
+
+@pytest.mark.parametrize("entry", ["quality", "parity"])
+def test_inspect_of_a_manifest_without_evidence_says_so_in_one_line(
+    artifact: Path, capsys: pytest.CaptureFixture[str], entry: str
+):
+    edit_manifest(artifact, lambda manifest: manifest["precisions"]["fp32"].update({entry: {}}))
+    assert main(["inspect", str(artifact)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ortolan inspect: error: ")
+
+
+# verify
+
+
+def test_verify_prints_a_line_for_each_check(capsys: pytest.CaptureFixture[str]):
+    assert main(["verify", str(GOLDEN)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "ok      files: 7 files match their SHA-256",
+        "ok      tokenizer: 4 golden texts give their ids",
+    ]
+
+
+def test_verify_ends_with_1_and_names_the_failures_on_stderr(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    (artifact / "onnx" / "model.onnx").write_bytes(b"damaged")
+    assert main(["verify", str(artifact)]) == 1
+    assert capsys.readouterr().err == f"ortolan verify: error: {artifact} failed: files, golden outputs, fp32\n"
+
+
+def test_verify_marks_each_failed_check(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    (artifact / "README.md").unlink()
+    main(["verify", str(artifact)])
+    assert "FAILED  files: it lacks README.md\n" in capsys.readouterr().out
+
+
+def test_verify_with_json_prints_every_check(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    (artifact / "README.md").unlink()
+    assert main(["verify", str(artifact), "--json"]) == 1
+    checks = json.loads(capsys.readouterr().out)
+    assert checks[0] == {"check": "files", "passed": False, "detail": "it lacks README.md"}
+    assert [check["passed"] for check in checks] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_missing_artifact_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str):
+    assert main([command, str(tmp_path / "nowhere")]) == 1
+    assert capsys.readouterr().err == (
+        f"ortolan {command}: error: artifact '{tmp_path / 'nowhere'}' requested, there is no such folder; "
+        "check the path, or export the model first\n"
+    )
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param(["frobnicate"], id="unknown-command"),
+        pytest.param(["run"], id="run-without-task"),
+        pytest.param(["run", "sentiment-analysis", "--frobnicate"], id="unknown-flag"),
+        pytest.param(["run", "sentiment-analysis", "--top-k", "many"], id="flag-of-a-wrong-type"),
+        pytest.param(["inspect"], id="inspect-without-folder"),
+        pytest.param(["verify"], id="verify-without-folder"),
+        pytest.param(["verify", "one", "two"], id="verify-of-two-folders"),
+    ],
+)
+def test_wrong_usage_ends_with_2(words: list[str]):
+    assert usage_error(*words) == 2
+
+
+def test_an_unknown_command_names_the_known(capsys: pytest.CaptureFixture[str]):
+    usage_error("frobnicate")
+    message = capsys.readouterr().err
+    assert all(command in message for command in ("frobnicate", "export", *COMMANDS))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str):
+    assert usage_error(command, "--help") == 0
+    assert capsys.readouterr().out.startswith(f"usage: ortolan {command} ")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
+    assert usage_error("--help") == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {command} " in shown for command in ("export", *COMMANDS))
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
+    assert usage_error("--version") == 0
+    assert capsys.readouterr().out == f"ortolan {ortolan.__version__}\n"
+
+
+def test_arguments_come_from_the_command_line_by_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sys, "argv", ["ortolan", "inspect", str(GOLDEN)])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("tiny-bert: ")
+
+
+# As a process
+
+
+def ortolan_process(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "ortolan.cli", *words], capture_output=True, check=False, **options)
+
+
+@pytest.mark.integration
+def test_a_process_reads_stdin_and_prints_json_alone(tmp_path: Path):
+    done = ortolan_process(*RUN, "-", "--json", input=b"the film was good\n", cwd=tmp_path)
+    assert (done.returncode, json.loads(done.stdout)[0]["label"]) == (0, "POSITIVE")

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ortolan
+from ortolan import MissingFileError
+from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES, download
+from tests.engine.damage import as_hub_snapshot
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache of this test; its client reads the environment once, at import, so that comes too late."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_a_repository_in_the_cache_is_found_offline(artifact: Path, hub_cache: Path):
+    snapshot = as_hub_snapshot(artifact, hub_cache / "models--org--name", COMMIT)
+    assert download("org/name", revision=None, patterns=ARTIFACT_FILES) == snapshot
+
+
+def test_a_commit_in_the_cache_is_found_offline(artifact: Path, hub_cache: Path):
+    snapshot = as_hub_snapshot(artifact, hub_cache / "models--org--name", COMMIT)
+    assert download("org/name", revision=COMMIT, patterns=ARTIFACT_FILES) == snapshot
+
+
+def test_another_cache_may_be_named(artifact: Path, tmp_path: Path):
+    snapshot = as_hub_snapshot(artifact, tmp_path / "other" / "models--org--name", COMMIT)
+    assert download("org/name", revision=None, patterns=ARTIFACT_FILES, cache_dir=tmp_path / "other") == snapshot
+
+
+def test_a_hub_id_in_the_cache_makes_a_pipeline_offline(artifact: Path, hub_cache: Path):
+    as_hub_snapshot(artifact, hub_cache / "models--org--name", COMMIT)
+    pipe = ortolan.pipeline("text-classification", "org/name", provider="cpu", precision="fp32")
+    assert pipe("the film was good")[0]["label"] == "POSITIVE"
+
+
+def test_a_repository_that_cannot_be_had_offline_says_why():
+    with pytest.raises(MissingFileError) as caught:
+        download("org/name", revision=None, patterns=CHECKPOINT_FILES)
+    assert caught.value.asked == "model 'org/name' requested"
+    assert caught.value.found.startswith("there is no such folder here, and the Hub gave nothing (")
+    assert caught.value.remedy == "check the name, the network and HF_TOKEN, or pass a folder"
+
+
+def test_a_revision_that_cannot_be_had_is_named(artifact: Path, hub_cache: Path):
+    as_hub_snapshot(artifact, hub_cache / "models--org--name", COMMIT)
+    with pytest.raises(MissingFileError, match="model 'org/name' at revision 'v2' requested"):
+        download("org/name", revision="v2", patterns=CHECKPOINT_FILES)
+
+
+def test_a_name_that_the_hub_does_not_allow_is_a_missing_model():
+    with pytest.raises(MissingFileError, match="model 'a--b' requested"):
+        download("a--b", revision=None, patterns=CHECKPOINT_FILES)
+
+
+def test_a_message_has_one_line():
+    with pytest.raises(MissingFileError) as caught:
+        download("org/name", revision=None, patterns=CHECKPOINT_FILES)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_client_its_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingFileError) as caught:
+        download("org/name", revision=None, patterns=CHECKPOINT_FILES)
+    assert str(caught.value) == (
+        "model 'org/name' requested, there is no such folder here, and huggingface_hub is not installed; "
+        "run: pip install 'ortolan[hub]'"
+    )
+
+
+class Client:
+    """Takes what the Hub's client is asked for, and gives a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.asked: dict[str, Any] = {}
+
+    def snapshot_download(self, repo: str, **asked: Any) -> str:
+        self.asked = asked
+        return str(self._folder)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "ignored"),
+    [(CHECKPOINT_FILES, ["*/*"]), (ARTIFACT_FILES, None)],
+    ids=["checkpoint-without-subfolders", "artifact-with-subfolders"],
+)
+def test_subfolders_are_asked_for_only_where_a_pattern_names_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, patterns: tuple[str, ...], ignored: list[str] | None
+):
+    import huggingface_hub
+
+    client = Client(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", client.snapshot_download)
+    download("org/name", revision=None, patterns=patterns)
+    assert client.asked["ignore_patterns"] == ignored
+
+
+@pytest.mark.parametrize("pattern", ["*.bin", "*.pt", "*.pkl", "*.pth", "*.py"])
+def test_no_pickle_and_no_code_is_ever_asked_for(pattern: str):
+    assert pattern not in {*CHECKPOINT_FILES, *ARTIFACT_FILES}

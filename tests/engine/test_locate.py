@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ortolan import ArtifactError, MissingFileError, locate
+from ortolan.locate import cache_folder, default_model
+from tests.engine.damage import as_hub_snapshot
+
+TASK = "text-classification"
+find = locate.locate
+
+
+@pytest.fixture(autouse=True)
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hub's cache of this test; its client reads the environment once, at import, so that comes too late."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder that looks like a checkpoint; its weights are not there."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    return folder
+
+
+# The cache
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("ORTOLAN_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+
+
+def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("ORTOLAN_CACHE", str(tmp_path / "mine"))
+    assert cache_folder(tmp_path / "other") == tmp_path / "other"
+
+
+@pytest.mark.parametrize("value", ["", None], ids=["empty", "unset"])
+def test_without_a_setting_the_cache_is_in_the_user_s_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str | None
+):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("ORTOLAN_CACHE", value or "")
+    if value is None:
+        monkeypatch.delenv("ORTOLAN_CACHE")
+    assert cache_folder() == tmp_path / "xdg" / "ortolan"
+
+
+@pytest.mark.parametrize(
+    ("platform", "folder"),
+    [
+        ("linux", Path(".cache", "ortolan")),
+        ("darwin", Path("Library", "Caches", "ortolan")),
+        ("win32", Path("AppData", "Local", "ortolan")),
+    ],
+)
+def test_each_system_has_its_own_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str, folder: Path
+):
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    for name in ("ORTOLAN_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_folder() == tmp_path / folder
+
+
+# Defaults
+
+
+def test_the_default_is_the_checkpoint_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "sentiment-minilm").mkdir()
+    (tmp_path / "sentiment-minilm" / "config.json").write_text("{}")
+    monkeypatch.setattr(locate, "_MODELS", tmp_path)
+    assert default_model(TASK) == tmp_path / "sentiment-minilm"
+
+
+def test_the_default_outside_a_checkout_is_on_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(locate, "_MODELS", tmp_path)
+    assert default_model(TASK) == "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+
+
+def test_a_task_without_default_asks_for_a_model():
+    with pytest.raises(MissingFileError) as caught:
+        default_model("fill-mask")
+    assert str(caught.value) == "a model for 'fill-mask' requested, this task has no default; pass model="
+
+
+# Folders and names
+
+
+@pytest.mark.parametrize("kind", [str, Path], ids=["string", "path"])
+def test_an_artifact_is_its_own_answer(artifact: Path, kind: Any):
+    assert find(kind(artifact), TASK) == artifact
+
+
+def test_a_folder_with_neither_manifest_nor_config_is_refused(tmp_path: Path):
+    with pytest.raises(MissingFileError) as caught:
+        find(tmp_path, TASK)
+    assert str(caught.value) == (
+        f"model '{tmp_path}' requested, the folder has neither ortolan.json nor config.json; "
+        "pass an artifact, a checkpoint or a Hub id"
+    )
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "..", "with blank/x", "~/model", ""], ids=repr)
+def test_a_path_that_cannot_be_a_hub_id_is_a_missing_folder(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(MissingFileError, match=f"model '{name}' requested"):
+        find(name, TASK)
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub():
+    with pytest.raises(MissingFileError) as caught:
+        find("/no/such/folder", TASK)
+    assert str(caught.value) == "model '/no/such/folder' requested, there is no such folder; check the path"
+
+
+def test_a_relative_path_is_not_looked_for_on_the_hub():
+    with pytest.raises(MissingFileError) as caught:
+        find("./model", TASK)
+    assert "Hub" not in caught.value.found
+
+
+def test_a_hub_id_that_cannot_be_had_offline_says_so():
+    with pytest.raises(MissingFileError, match=r"model 'org/name' requested, .* the Hub gave nothing \("):
+        find("org/name", TASK)
+
+
+def test_an_artifact_on_the_hub_is_its_own_answer(artifact: Path, hub_cache: Path):
+    snapshot = as_hub_snapshot(artifact, hub_cache / "models--org--name", "0" * 40)
+    assert find("org/name", TASK) == snapshot
+
+
+# Exporting
+
+
+def test_a_checkpoint_without_the_export_extra_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    real = importlib.util.find_spec
+    gone = ("torch", "onnxscript")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in gone else real(name, *rest))
+    with pytest.raises(ArtifactError) as caught:
+        find(checkpoint, TASK)
+    assert str(caught.value) == (
+        f"model '{checkpoint}' requested, it is a checkpoint, and exporting it needs torch, onnxscript; "
+        "run: pip install 'ortolan[export]', or pass a folder that 'ortolan export' made"
+    )
+
+
+class Exporter:
+    """Stands for the exporter's process: writes a manifest where it is told to, or fails."""
+
+    def __init__(self, stdout: bytes = b"", returncode: int = 0) -> None:
+        self._answer = subprocess.CompletedProcess([], returncode, stdout=stdout)
+        self.runs = 0
+
+    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        self.runs += 1
+        if self._answer.returncode == 0:
+            target = Path(command[command.index("-o") + 1])
+            target.mkdir(parents=True)
+            (target / "ortolan.json").write_text("{}")
+        return self._answer
+
+
+def with_exporter(monkeypatch: pytest.MonkeyPatch, exporter: Exporter) -> Exporter:
+    monkeypatch.setattr(subprocess, "run", exporter)
+    return exporter
+
+
+def test_an_export_goes_into_the_cache(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path):
+    with_exporter(monkeypatch, Exporter())
+    assert find(checkpoint, TASK, cache_dir=tmp_path / "mine").parent == tmp_path / "mine" / "artifacts"
+
+
+def test_an_export_is_named_after_its_checkpoint(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    with_exporter(monkeypatch, Exporter())
+    assert find(checkpoint, TASK).name.startswith("checkpoint-")
+
+
+def test_a_checkpoint_that_did_not_change_is_not_exported_again(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    exporter = with_exporter(monkeypatch, Exporter())
+    assert find(checkpoint, TASK) == find(checkpoint, TASK)
+    assert exporter.runs == 1
+
+
+def test_a_checkpoint_that_changed_is_exported_again(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    with_exporter(monkeypatch, Exporter())
+    first = find(checkpoint, TASK)
+    (checkpoint / "config.json").write_text('{"model_type": "distilbert"}')
+    assert find(checkpoint, TASK) != first
+
+
+def test_another_task_is_another_export(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    with_exporter(monkeypatch, Exporter())
+    assert find(checkpoint, TASK) != find(checkpoint, "fill-mask")
+
+
+@pytest.mark.parametrize(
+    ("stdout", "reason"),
+    [
+        pytest.param(b'{"error": {"message": "it is too big"}}', "it is too big", id="said"),
+        pytest.param(b"", "the exporter ended with status 3", id="silent"),
+        pytest.param(b"Segmentation fault", "the exporter ended with status 3", id="crashed"),
+        pytest.param(b'{"error": null}', "the exporter ended with status 3", id="no-message"),
+    ],
+)
+def test_an_export_that_fails_gives_the_exporter_s_reason(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, stdout: bytes, reason: str
+):
+    with_exporter(monkeypatch, Exporter(stdout, returncode=3))
+    with pytest.raises(ArtifactError) as caught:
+        find(checkpoint, TASK)
+    assert str(caught.value) == (
+        f"model '{checkpoint}' requested, exporting it failed: {reason}; run: ortolan export {checkpoint} -o DIR"
+    )
+
+
+@pytest.mark.integration
+def test_a_checkpoint_is_exported_once_and_reused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    from tests import tiny
+
+    checkpoint = tiny.save_checkpoint(tmp_path / "tiny-bert", tiny.bert())
+    first = find(checkpoint, TASK)
+    exporter = with_exporter(monkeypatch, Exporter())
+    assert find(checkpoint, TASK) == first
+    assert exporter.runs == 0

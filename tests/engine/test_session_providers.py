@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ortolan import ConfigError, ProviderError
+from ortolan.config import Precision, SessionConfig
+from ortolan.session import providers
+from ortolan.session.processors import usable_threads
+from ortolan.session.providers import (
+    PROVIDERS,
+    candidates,
+    choose_precision,
+    load_fault,
+    provider_named,
+    session_options,
+)
+from tests.engine.fakes import FakeOnnxRuntime
+
+CACHE = Path("/cache")
+PLAIN = {
+    "cpu": {},
+    "cuda": {
+        "device_id": "1",
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "do_copy_in_default_stream": "1",
+        "use_tf32": "0",
+    },
+    "tensorrt": {
+        "device_id": "1",
+        "trt_max_workspace_size": "2147483648",
+        "trt_builder_optimization_level": "3",
+    },
+    "openvino": {"device_type": "CPU", "num_of_threads": "3"},
+    "dml": {"device_id": "1"},
+    "coreml": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "0"},
+}
+ADDED_BY_A_CACHE = {
+    "cpu": {},
+    "cuda": {},
+    "tensorrt": {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(CACHE / "tensorrt"),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(CACHE / "tensorrt"),
+    },
+    "openvino": {"cache_dir": str(CACHE / "openvino")},
+    "dml": {},
+    "coreml": {"ModelCacheDirectory": str(CACHE / "coreml")},
+}
+
+
+def use(monkeypatch: pytest.MonkeyPatch, runtime: FakeOnnxRuntime) -> None:
+    monkeypatch.setattr(providers, "onnxruntime", lambda: runtime)
+
+
+def test_every_provider_of_the_table_is_tested_here():
+    assert set(PROVIDERS) == set(PLAIN) == set(ADDED_BY_A_CACHE)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_options_without_a_cache_are(name: str):
+    config = SessionConfig(device_id=1, num_threads=3)
+    assert PROVIDERS[name].options(config) == PLAIN[name]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_options_with_a_cache_are(name: str):
+    config = SessionConfig(device_id=1, num_threads=3, cache_dir=CACHE)
+    assert PROVIDERS[name].options(config) == PLAIN[name] | ADDED_BY_A_CACHE[name]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_option_is_a_string(name: str):
+    options = PROVIDERS[name].options(SessionConfig(device_id=2, cache_dir=CACHE))
+    assert {type(part) for pair in options.items() for part in pair} <= {str}
+
+
+def test_openvino_takes_the_usable_threads_by_default():
+    assert PROVIDERS["openvino"].options(SessionConfig())["num_of_threads"] == str(usable_threads())
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_provider_is_found_by_its_name(name: str):
+    assert provider_named(name).name == name
+
+
+def test_an_unknown_provider_names_the_known():
+    with pytest.raises(ConfigError) as caught:
+        provider_named("tpu")
+    assert str(caught.value) == (
+        "provider 'tpu' requested, no such provider; use auto, cuda, tensorrt, dml, openvino, coreml, cpu"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "ort_name", "command"),
+    [
+        ("cuda", "CUDAExecutionProvider", "pip install 'ortolan[gpu]'"),
+        ("tensorrt", "TensorrtExecutionProvider", "pip install 'ortolan[gpu]'"),
+        ("openvino", "OpenVINOExecutionProvider", "pip install 'ortolan[openvino]'"),
+        ("dml", "DmlExecutionProvider", "pip install onnxruntime-directml"),
+    ],
+)
+def test_a_provider_that_this_build_lacks_says_what_there_is_and_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, ort_name: str, command: str
+):
+    use(monkeypatch, FakeOnnxRuntime("CPUExecutionProvider"))
+    with pytest.raises(ProviderError) as caught:
+        candidates(name)
+    assert str(caught.value) == (
+        f"provider '{ort_name}' requested, available: ['CPUExecutionProvider']; "
+        f"run: {command} in an environment of its own, or choose 'cpu'"
+    )
+
+
+def test_coreml_off_macos_is_not_said_to_come_with_the_cpu_build(monkeypatch: pytest.MonkeyPatch):
+    use(monkeypatch, FakeOnnxRuntime("CPUExecutionProvider"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ProviderError) as caught:
+        candidates("coreml")
+    assert "pip install 'ortolan[cpu]'" not in caught.value.remedy
+
+
+def test_a_named_provider_is_the_only_candidate(monkeypatch: pytest.MonkeyPatch):
+    use(monkeypatch, FakeOnnxRuntime("CUDAExecutionProvider", "CPUExecutionProvider"))
+    assert [row.name for row in candidates("cuda")] == ["cuda"]
+
+
+@pytest.mark.parametrize(
+    ("available", "names"),
+    [
+        (["AzureExecutionProvider", "CPUExecutionProvider"], ["cpu"]),
+        (["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], ["cuda", "cpu"]),
+        (["OpenVINOExecutionProvider", "CPUExecutionProvider"], ["openvino", "cpu"]),
+        (["DmlExecutionProvider", "CPUExecutionProvider"], ["dml", "cpu"]),
+        (["CoreMLExecutionProvider", "CPUExecutionProvider"], ["cpu"]),
+    ],
+    ids=["cpu-wheel", "gpu-wheel", "openvino-wheel", "directml-wheel", "macos-wheel"],
+)
+def test_auto_tries_what_the_build_has_and_the_cpu_last(
+    monkeypatch: pytest.MonkeyPatch, available: list[str], names: list[str]
+):
+    use(monkeypatch, FakeOnnxRuntime(*available))
+    assert [row.name for row in candidates("auto")] == names
+
+
+@pytest.mark.parametrize(
+    ("provider", "features", "available", "chosen"),
+    [
+        pytest.param("cpu", {"avx512_vnni"}, ("fp32", "int8"), ("int8", "the CPU has AVX-512 VNNI"), id="vnni"),
+        pytest.param(
+            "cpu",
+            {"avx2"},
+            ("fp32", "int8"),
+            (
+                "fp32",
+                "the CPU is not known to have VNNI, AVX-VNNI or Arm dot products, without which int8 can saturate",
+            ),
+            id="no-vnni",
+        ),
+        pytest.param(
+            "openvino", {"avx_vnni"}, ("fp32", "int8"), ("int8", "the CPU has AVX-VNNI"), id="openvino-on-vnni"
+        ),
+        pytest.param(
+            "cuda",
+            {"avx512_vnni"},
+            ("fp32", "int8"),
+            ("fp32", "cuda runs fp32 best of what is here"),
+            id="gpu-beside-vnni",
+        ),
+        pytest.param(
+            "cpu", {"avx512_vnni"}, ("fp32",), ("fp32", "the artifact holds only fp32"), id="only-fp32-on-vnni"
+        ),
+        pytest.param("cpu", {"avx2"}, ("int8",), ("int8", "the artifact holds only int8"), id="only-int8-without-vnni"),
+        pytest.param("cuda", set(), ("int8",), ("int8", "the artifact holds only int8"), id="only-int8-on-gpu"),
+    ],
+)
+def test_the_precision_chosen_and_its_reason_are(
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    features: set[str],
+    available: tuple[Precision, ...],
+    chosen: tuple[str, str],
+):
+    monkeypatch.setattr(providers, "cpu_features", lambda: frozenset(features))
+    assert choose_precision(PROVIDERS[provider], available) == chosen
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_provider_whose_library_is_not_there_has_no_fault_to_tell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+):
+    use(monkeypatch, FakeOnnxRuntime(folder=tmp_path))
+    assert load_fault(PROVIDERS[name]) is None
+
+
+@pytest.mark.parametrize("name", [row.name for row in PROVIDERS.values() if row.library])
+def test_a_provider_whose_library_does_not_load_names_a_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+):
+    use(monkeypatch, FakeOnnxRuntime(folder=tmp_path))
+    (tmp_path / "capi").mkdir()
+    (tmp_path / "capi" / PROVIDERS[name].library).write_text("no library")
+    assert "libonnxruntime_providers" in str(load_fault(PROVIDERS[name]))
+
+
+def test_looking_for_cuda_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    class Talkative(FakeOnnxRuntime):
+        def preload_dlls(self) -> None:
+            print("failed to load libcublas")
+
+    use(monkeypatch, Talkative(folder=tmp_path))
+    (tmp_path / "capi").mkdir()
+    (tmp_path / "capi" / PROVIDERS["cuda"].library).write_text("no library")
+    load_fault(PROVIDERS["cuda"])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("name", "needs_cuda"), [(name, name in ("cuda", "tensorrt")) for name in PROVIDERS])
+def test_a_provider_of_nvidia_needs_cuda(name: str, needs_cuda: bool):
+    assert PROVIDERS[name].needs_cuda is needs_cuda
+
+
+def test_session_options_carry_the_threads_asked_for():
+    assert session_options(PROVIDERS["cpu"], SessionConfig(num_threads=3)).intra_op_num_threads == 3
+
+
+def test_session_options_take_the_usable_threads_by_default():
+    assert session_options(PROVIDERS["cpu"], SessionConfig()).intra_op_num_threads == usable_threads()
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_memory_patterns_are_off_where_a_provider_forbids_them(name: str):
+    options = session_options(PROVIDERS[name], SessionConfig())
+    assert options.enable_mem_pattern == (name != "dml")
