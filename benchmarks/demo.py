@@ -20,8 +20,8 @@ import transformers
 
 import ortolan
 from benchmarks.contenders import Eager, Ortolan, four_contenders
-from benchmarks.record import OUT, environment, write_record
-from benchmarks.timing import CALLS, Times, interleave, table
+from benchmarks.record import OUT, print_environment, write_record
+from benchmarks.timing import CALLS, Times, interleave, table, to_json
 from ortolan.cli import main as ortolan_command
 from ortolan_exporters import export
 from ortolan_exporters.example_inputs import example_batch
@@ -29,8 +29,8 @@ from ortolan_exporters.example_inputs import example_batch
 CHECKPOINT = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 LENGTHS = (16, 64, 128)
 NUM_SENTENCES = 500
-ROUNDS = 9
-ROUNDS_MIXED = 1
+ROUNDS = 15
+ROUNDS_MIXED = 3
 
 SENTENCES = (
     "The battery died after two days and nobody answered my mails.",
@@ -70,11 +70,9 @@ def race(artifact: Path) -> None:
     ]
     sentences = sentences[:NUM_SENTENCES]
     mixed = {name: (lambda one=one: one.classify(sentences)) for name, one in contenders.items()}
-    rows[f"{len(sentences)} held-out sentences"] = interleave(mixed, ROUNDS_MIXED, "mixed lengths")
+    rows[f"{len(sentences)} held-out sentences"] = interleave(mixed, ROUNDS_MIXED, "mixed lengths", calls=1)
     print(table("milliseconds", rows, "eager fp32"))
-    found = environment()
-    print(f"\n{found['processor']}, {found['threads']} threads, commit {found['commit']}")
-    print(", ".join(f"{name} {number}" for name, number in found["versions"].items()))
+    print_environment()
     print("The sentences include tokenization, and run in the same length-sorted batches for all.")
     settings = {
         "calls": CALLS,
@@ -83,8 +81,7 @@ def race(artifact: Path) -> None:
         "sentences": len(sentences),
         "model": CHECKPOINT.name,
     }
-    cases = {case: {name: times.runs for name, times in found.items()} for case, found in rows.items()}
-    print(f"record: {write_record('demo', settings, cases).relative_to(Path.cwd())}")
+    write_record("demo", settings, to_json(rows))
 
 
 def time_length(contenders: dict[str, Eager | Ortolan], length: int) -> dict[str, Times]:

@@ -17,14 +17,14 @@ import torch
 import transformers
 
 from benchmarks.contenders import four_contenders
-from benchmarks.record import environment, write_record
-from benchmarks.timing import CALLS, Times, interleave, table
+from benchmarks.record import print_environment, write_record
+from benchmarks.timing import CALLS, Times, interleave, table, to_json
 from ortolan_exporters import export
 from ortolan_exporters.example_inputs import example_batch
 
 TOKENIZER = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 SHAPES = ((1, 8), (1, 16), (1, 32), (1, 64), (1, 128), (8, 32), (8, 128))
-ROUNDS = 7
+ROUNDS = 11
 
 
 def main() -> int:
@@ -46,12 +46,9 @@ def main() -> int:
             rows[case] = interleave(calls, ROUNDS, case)
     print("DistilBERT-base size, random weights; median milliseconds, times as quick as eager fp32 in brackets\n")
     print(table("B x S", rows, "eager fp32"))
-    found = environment()
-    print(f"\n{found['processor']}, {found['threads']} threads, commit {found['commit']}")
-    print(", ".join(f"{name} {number}" for name, number in found["versions"].items()))
-    cases = {case: {name: times.runs for name, times in found.items()} for case, found in rows.items()}
+    print_environment()
     settings = {"calls": CALLS, "rounds": ROUNDS, "seed": 0, "model": "DistilBertConfig(), random weights, real size"}
-    print(f"record: {write_record('encoder_latency', settings, cases).relative_to(Path.cwd())}")
+    write_record("encoder_latency", settings, to_json(rows))
     return 0
 
 

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import ortolan
-from benchmarks.record import environment, write_record
-from benchmarks.timing import interleave
+from benchmarks.record import print_environment, write_record
+from benchmarks.timing import interleave, to_json
 from ortolan.batch.policy import plan_batches
 from ortolan.request import TextInput
 from ortolan_exporters import export
@@ -49,11 +49,9 @@ def main() -> int:
     print("| tokens a batch | " + " | ".join(cases) + " |\n| --- | --- | --- |")
     for budget in map(str, BUDGETS):
         print(f"| {budget} | " + " | ".join(f"{times[budget].median:.0f}" for times in cases.values()) + " |")
-    found = environment()
-    print(f"\n{found['processor']}, {found['threads']} threads, commit {found['commit']}")
-    raw = {precision: {budget: times.runs for budget, times in found.items()} for precision, found in cases.items()}
+    print_environment()
     settings = {"rounds": ROUNDS, "sentences": NUM_SENTENCES, "max_batch_size": 32}
-    print(f"record: {write_record('list_batching', settings, raw).relative_to(Path.cwd())}")
+    write_record("list_batching", settings, to_json(cases))
     return 0
 
 

@@ -27,22 +27,28 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_record(name: str, settings: Mapping[str, Any], cases: Mapping[str, Any]) -> Path:
-    """Write one record.
+def write_record(name: str, settings: Mapping[str, Any], cases: Mapping[str, Any]) -> None:
+    """Write one record, and say where.
 
     Args:
         name: Of the benchmark; the file is called after it.
         settings: What was chosen: seeds, rounds, models.
         cases: Results, raw times among them.
-
-    Returns:
-        The file.
     """
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
+    # every call is kept, to the microsecond
     document = {"benchmark": name, "environment": environment(), "settings": dict(settings), "cases": dict(cases)}
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return path
+    rounded = json.loads(json.dumps(document), parse_float=lambda text: round(float(text), 3))
+    path.write_text(json.dumps(rounded) + "\n", encoding="utf-8")
+    print(f"record: {path.relative_to(OUT.parent.parent)}")
+
+
+def print_environment() -> None:
+    """Say under a table what it was measured with."""
+    found = environment()
+    print(f"\n{found['processor']}, {found['threads']} threads, commit {found['commit']}")
+    print(", ".join(f"{name} {number}" for name, number in found["versions"].items()))
 
 
 def _commit() -> str:

@@ -1,4 +1,8 @@
-"""Timing that a busy machine disturbs as little as possible: contenders take turns, medians are reported."""
+"""Timing that a busy machine disturbs as little as possible: contenders take turns, medians are reported.
+
+A ratio is the median over the rounds of the ratio within each round: a shared machine has slow minutes, and a round
+is short enough for all contenders to be in the same one.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +22,35 @@ REST_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Milliseconds of every run of one contender in one case."""
+    """Milliseconds of one contender in one case: for each round, those of its calls."""
 
-    runs: list[float]
+    rounds: list[list[float]]
+
+    @property
+    def runs(self) -> list[float]:
+        """All calls."""
+        return [run for taken in self.rounds for run in taken]
 
     @property
     def median(self) -> float:
-        """The middle run."""
+        """The middle call, milliseconds."""
         return statistics.median(self.runs)
 
     @property
     def p95(self) -> float:
-        """Nineteen of twenty runs were at least as quick."""
+        """Nineteen of twenty calls were at least as quick, milliseconds."""
         return sorted(self.runs)[max(0, round(0.95 * len(self.runs)) - 1)]
 
+    def times_as_quick_as(self, other: Times) -> float:
+        """How many times as quick as another contender, in the median round."""
+        pairs = zip(self.rounds, other.rounds, strict=True)
+        return statistics.median(statistics.median(theirs) / statistics.median(own) for own, theirs in pairs)
 
-def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int, what: str) -> dict[str, Times]:
-    """Let contenders take turns: in each round each one rests, warms up, and runs `CALLS` times.
+
+def interleave(
+    contenders: Mapping[str, Callable[[], object]], rounds: int, what: str, calls: int = CALLS
+) -> dict[str, Times]:
+    """Let contenders take turns: in each round each one rests, warms up, and runs a few times.
 
     One call each in turn would not be fair: the threads of the one before go on spinning for a while, on the cores that
     the next one needs. torch's and ONNX Runtime's both do.
@@ -43,22 +59,20 @@ def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int, what
         contenders: What to call, by name.
         rounds: How often each one's turn comes.
         what: Says in the progress bar what is timed.
+        calls: Timed calls of one contender in a round.
     """
-    runs: dict[str, list[float]] = {name: [] for name in contenders}
+    taken: dict[str, list[list[float]]] = {name: [] for name in contenders}
     for _ in track(range(rounds), what):
         for name, call in contenders.items():
             time.sleep(REST_SECONDS)
             call()
             call()
-            for _ in range(CALLS):
-                start = time.perf_counter()
-                call()
-                runs[name].append((time.perf_counter() - start) * 1e3)
-    return {name: Times(taken) for name, taken in runs.items()}
+            taken[name].append([_milliseconds(call) for _ in range(calls)])
+    return {name: Times(by_round) for name, by_round in taken.items()}
 
 
 def table(head: str, rows: Mapping[str, Mapping[str, Times]], baseline: str) -> str:
-    """Lay out medians, each with how many times quicker than the baseline it is, as Markdown.
+    """Lay out medians, each with how many times as quick as the baseline it is, as Markdown.
 
     Args:
         head: Title of the first column.
@@ -68,10 +82,18 @@ def table(head: str, rows: Mapping[str, Mapping[str, Times]], baseline: str) -> 
     names = list(next(iter(rows.values())))
     lines = [f"| {head} | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
     for case, times in rows.items():
-        base = times[baseline].median
-        cells = [
-            f"{times[name].median:.2f}" + ("" if name == baseline else f" ({base / times[name].median:.1f}x)")
-            for name in names
-        ]
+        ratios = {name: times[name].times_as_quick_as(times[baseline]) for name in names if name != baseline}
+        cells = [f"{times[name].median:.1f}" + (f" ({ratios[name]:.1f}x)" if name in ratios else "") for name in names]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def to_json(rows: Mapping[str, Mapping[str, Times]]) -> dict[str, dict[str, list[list[float]]]]:
+    """Turn times into what a record holds: every call."""
+    return {case: {name: times.rounds for name, times in found.items()} for case, found in rows.items()}
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
