@@ -52,9 +52,12 @@ def print_environment() -> None:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=OUT.parent, capture_output=True, text=True, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=OUT.parent, capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git: the demo needs only Python, make and pip
+        return "unknown"
     return done.stdout.strip() or "unknown"
 
 

@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return act(flags)
     except OrtolanError as error:
+        if flags.json:
+            print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
         print(f"ortolan {command}: error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"ortolan {command}: interrupted", file=sys.stderr)
@@ -75,7 +77,12 @@ def run_parser() -> argparse.ArgumentParser:
     """Make the parser of `ortolan run`."""
     run = _command("run", "Answer texts.")
     run.add_argument("task", metavar="TASK", help=", ".join([*TASKS, *ALIASES]))
-    run.add_argument("texts", metavar="TEXT", nargs="*", help="texts; '-' or none reads one text a line from stdin")
+    run.add_argument(
+        "texts",
+        metavar="TEXT",
+        nargs="*",
+        help="texts; '-' or none reads one text a line from stdin, blank lines left out",
+    )
     run.add_argument("--model", metavar="M", help="artifact, checkpoint or Hub id; by default that of the task")
     run.add_argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
     run.add_argument("--provider", metavar="P", default="auto", help=f"auto, {', '.join(PROVIDERS)} (default: auto)")

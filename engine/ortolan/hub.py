@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,11 @@ CHECKPOINT_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
 
 ARTIFACT_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "onnx/*", "README.md")
 """What an artifact consists of."""
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be that of a repository on the Hub: `name` or `owner/name`."""
+    return re.fullmatch(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", name) is not None
 
 
 def download(repo: str, *, revision: str | None, patterns: Sequence[str], cache_dir: Path | None = None) -> Path:
@@ -34,7 +40,6 @@ def download(repo: str, *, revision: str | None, patterns: Sequence[str], cache_
     asked = f"model '{repo}'" + (f" at revision '{revision}'" if revision else "") + " requested"
     try:
         import huggingface_hub
-        from huggingface_hub.errors import HFValidationError
     except ImportError as error:
         raise MissingFileError(
             asked,
@@ -49,7 +54,7 @@ def download(repo: str, *, revision: str | None, patterns: Sequence[str], cache_
             ignore_patterns=None if any("/" in pattern for pattern in patterns) else ["*/*"],
             cache_dir=cache_dir,
         )
-    except (OSError, ValueError, HFValidationError) as error:  # the client's network and HTTP errors are OSErrors
+    except Exception as error:  # its HTTP errors are OSErrors, those of its network library (a proxy's) are not
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MissingFileError(
             asked,

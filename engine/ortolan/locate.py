@@ -6,14 +6,13 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-from ortolan.artifact import MANIFEST_NAME
-from ortolan.errors import ArtifactError, MissingFileError
-from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES, download
+from ortolan.errors import ArtifactError, ConfigError, MissingFileError
+from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES, download, is_hub_id
+from ortolan.manifest import MANIFEST_NAME
 from ortolan.version import __version__
 
 DEFAULT_MODELS = {
@@ -22,7 +21,8 @@ DEFAULT_MODELS = {
 """For each task, the model used when none is named: a folder of models/ in a checkout, else a Hub id."""
 
 _MODELS = Path(__file__).resolve().parents[2] / "models"
-_EXPORT_NEEDS = ("torch", "transformers", "onnx", "onnxscript")
+EXPORT_NEEDS = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "tqdm")
+"""What the exporter imports, and the `export` extra installs."""
 
 
 def locate(model: str | Path | None, task: str, *, revision: str | None = None, cache_dir: Path | None = None) -> Path:
@@ -43,8 +43,15 @@ def locate(model: str | Path | None, task: str, *, revision: str | None = None, 
     """
     name = default_model(task) if model is None else model
     folder = Path(name)
-    if not folder.is_dir():
+    checkpoint = [str(name)]
+    if not is_folder(folder):
         folder = _from_hub(str(name), revision)
+        # its id and commit, not the snapshot's path: they go into the manifest
+        checkpoint += ["--revision", folder.name]
+    elif revision is not None:
+        raise ConfigError(
+            f"revision '{revision}' requested", f"'{name}' is a folder, which has no revisions", "leave it out"
+        )
     if (folder / MANIFEST_NAME).is_file():
         return folder
     if not (folder / "config.json").is_file():
@@ -53,7 +60,7 @@ def locate(model: str | Path | None, task: str, *, revision: str | None = None, 
             f"the folder has neither {MANIFEST_NAME} nor config.json",
             "pass an artifact, a checkpoint or a Hub id",
         )
-    return _exported(folder, str(name), task, cache_folder(cache_dir))
+    return _exported(folder, checkpoint, task, cache_folder(cache_dir))
 
 
 def default_model(task: str) -> str | Path:
@@ -81,8 +88,21 @@ def cache_folder(cache_dir: Path | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ortolan"
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False, and no error, for what is too long or too odd to be a path."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def missing_for_export() -> list[str]:
+    """Packages that the exporter needs and that are not installed."""
+    return [need for need in EXPORT_NEEDS if importlib.util.find_spec(need) is None]
+
+
 def _from_hub(name: str, revision: str | None) -> Path:
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+    if not is_hub_id(name):
         raise MissingFileError(f"model '{name}' requested", "there is no such folder", "check the path")
     folder = download(name, revision=revision, patterns=CHECKPOINT_FILES)
     if (folder / MANIFEST_NAME).is_file():
@@ -90,12 +110,20 @@ def _from_hub(name: str, revision: str | None) -> Path:
     return folder
 
 
-def _exported(checkpoint: Path, name: str, task: str, cache: Path) -> Path:
-    """Export a checkpoint into the cache, unless it is there already."""
-    target = cache / "artifacts" / f"{checkpoint.resolve().name}-{_fingerprint(checkpoint, task)}"
+def _exported(folder: Path, checkpoint: list[str], task: str, cache: Path) -> Path:
+    """Export a checkpoint into the cache, unless it is there already.
+
+    Args:
+        folder: Its files.
+        checkpoint: How the exporter is told of it: a folder, or a Hub id with its revision.
+        task: Name of the task.
+        cache: Folder of the cache.
+    """
+    name = checkpoint[0]
+    target = cache / "artifacts" / f"{Path(name).resolve().name}-{_fingerprint(folder, task)}"
     if (target / MANIFEST_NAME).is_file():
         return target
-    missing = [need for need in _EXPORT_NEEDS if importlib.util.find_spec(need) is None]
+    missing = missing_for_export()
     if missing:
         raise ArtifactError(
             f"model '{name}' requested",
@@ -103,15 +131,34 @@ def _exported(checkpoint: Path, name: str, task: str, cache: Path) -> Path:
             "run: pip install 'ortolan[export]', or pass a folder that 'ortolan export' made",
         )
     # A process of its own: this one stays free of torch, which would cost it 300 MB and seconds for good.
-    command = [sys.executable, "-m", "ortolan_exporters", str(checkpoint), "-o", str(target), "--task", task, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    words = [*checkpoint, "-o", str(target), "--task", task, "--json"]
+    stdout, status = _run_exporter(words, is_downloaded=len(checkpoint) > 1)
     if not (target / MANIFEST_NAME).is_file():  # perhaps another process was quicker, then its export serves
         raise ArtifactError(
             f"model '{name}' requested",
-            f"exporting it failed: {_reason(done.stdout, done.returncode)}",
-            f"run: ortolan export {checkpoint} -o DIR",
+            f"exporting it failed: {_reason(stdout, status)}",
+            f"run: ortolan export {' '.join(checkpoint)} -o DIR",
         )
     return target
+
+
+def _run_exporter(words: list[str], *, is_downloaded: bool) -> tuple[bytes, int]:
+    """Run the exporter to its end, also when this process is interrupted: it then removes its unfinished folder.
+
+    `subprocess.run` would kill it a quarter of a second after ctrl-C. In a session of its own, ctrl-C reaches this
+    process alone, which hands it on, once.
+    """
+    # PYTHONSAFEPATH: with -m, the working folder would come first on sys.path (Python 3.11 and later heed it)
+    env = {**os.environ, "PYTHONSAFEPATH": "1"} | ({"HF_HUB_OFFLINE": "1"} if is_downloaded else {})
+    command = [sys.executable, "-m", "ortolan_exporters", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=env, start_new_session=True)
+    try:
+        stdout, _ = process.communicate()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    return stdout, process.returncode
 
 
 def _fingerprint(checkpoint: Path, task: str) -> str:

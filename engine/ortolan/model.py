@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ortolan.artifact import Artifact, Graph, PrecisionRecord
+from ortolan.artifact import Artifact
 from ortolan.config import PRECISIONS, Precision, SessionConfig
-from ortolan.errors import ConfigError, InvalidInputError, ProviderError, ShapeError, SignatureError
+from ortolan.errors import ConfigError, InvalidInputError, ProviderError, SessionError, ShapeError, SignatureError
+from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.session.base import Array, Session, Signature, conform
 from ortolan.session.ort import OrtSession
 from ortolan.session.providers import Provider, candidates, choose_precision
@@ -70,6 +71,7 @@ class Model:
         precision: str = "auto",
         *,
         num_threads: int | None = None,
+        device_id: int = 0,
         cache_dir: str | Path | None = None,
     ) -> Model:
         """Open an artifact, check the files that will be used, and load its graph.
@@ -79,6 +81,7 @@ class Model:
             provider: "cpu", "cuda", "tensorrt", "openvino", "dml", "coreml", or "auto" for the best that comes up.
             precision: "fp32", "int8", or "auto": int8 where the CPU multiplies int8 natively, else fp32.
             num_threads: Threads of one run; by default the processors that this process may use.
+            device_id: Which device, where the provider has several.
             cache_dir: Where TensorRT, OpenVINO and CoreML keep what they compiled.
 
         Raises:
@@ -89,23 +92,29 @@ class Model:
             ConfigError: Unknown provider or precision, or one that this artifact lacks.
         """
         config = SessionConfig(
-            provider=provider, num_threads=num_threads, cache_dir=None if cache_dir is None else Path(cache_dir)
+            provider=provider,
+            num_threads=num_threads,
+            device_id=device_id,
+            cache_dir=None if cache_dir is None else Path(cache_dir),
         )
         wanted = _check_precision(precision)
         artifact = Artifact.open(path)
         artifact.check(artifact.tokenizer_files())
+        tokenizer = Tokenizer.load(artifact.folder, max_length=artifact.manifest.max_length)
         failures: list[str] = []
         for row in candidates(config.provider):
             chosen, reason = _choose(artifact, row, wanted)
             try:
                 session = open_session(artifact, row, config, chosen)
-            except ProviderError as error:
+                model = cls(artifact, tokenizer, session, chosen, "; ".join([*failures, reason]))
+                if config.provider == "auto" and row.name != "cpu":
+                    model._probe()  # a provider may load a graph and then have no kernel for this device
+            except (ProviderError, SessionError) as error:
                 if config.provider != "auto":
                     raise
                 failures.append(f"{row.name}: {error.found}")
                 continue
-            tokenizer = Tokenizer.load(artifact.folder, max_length=artifact.manifest.max_length)
-            return cls(artifact, tokenizer, session, chosen, "; ".join([*failures, reason]))
+            return model
         raise ProviderError(
             "a provider requested",
             f"none comes up: {'; '.join(failures) or 'none is available'}",
@@ -151,6 +160,9 @@ class Model:
             )
         self._check_shapes(feed)
         return ModelOutput(self._session.run(feed))
+
+    def _probe(self) -> None:
+        self(**self.tokenizer.pad(self.tokenizer.encode([self.artifact.manifest.golden_inputs[0].input])))
 
     def _check_shapes(self, feed: Mapping[str, Array]) -> None:
         shapes = {name: array.shape for name, array in feed.items()}

@@ -47,12 +47,20 @@ def pipeline(
         task_options: Defaults for the options of a call; see `Pipeline.__call__`.
 
     Raises:
-        UnknownTaskError: No such task, or one that the model has no head for.
-        ArtifactError: The model can't be found, exported, or loaded; see its subclasses.
+        UnknownTaskError: No such task, or one that the artifact has no head for.
+        ArtifactError: The model can't be found, exported (a checkpoint without such a head), or loaded; see its
+            subclasses.
         ConfigError: An option with a value that is not allowed.
     """
     chosen = task_named(task)
-    if not isinstance(model, Model):
+    if isinstance(model, Model):
+        loading = {"revision": (revision, None), "provider": (provider, "auto"), "precision": (precision, "auto")}
+        ignored = [name for name, (value, default) in loading.items() if value != default]
+        if ignored:
+            raise ConfigError(
+                f"{', '.join(ignored)} requested", "the model is loaded already", "pass them to Model.load instead"
+            )
+    else:
         cache = cache_folder(None if cache_dir is None else Path(cache_dir))
         folder = locate(model, chosen.name, revision=revision, cache_dir=cache)
         model = Model.load(folder, provider, precision, cache_dir=cache)
@@ -72,7 +80,7 @@ def pipeline(
 class _Call:
     """The checked options of one call."""
 
-    task: Any
+    task_options: Any
     truncation: Truncation
     batching: BatchConfig
     stream_window: int
@@ -124,10 +132,10 @@ class Pipeline:
         call = self._options(options) if options else self._default_call
         if isinstance(inputs, (str, Mapping, TextInput)):
             item = self._task.parse(inputs, None)
-            return self._task.present(self._run([item], call, None), inputs, call.task, options)
+            return self._task.present(self._run([item], call, None), inputs, call.task_options, options)
         if isinstance(inputs, Sequence) and not isinstance(inputs, (bytes, bytearray)):
             items = [self._task.parse(item, index) for index, item in enumerate(inputs)]
-            return self._task.present(self._run(items, call, 0), None, call.task, options)
+            return self._task.present(self._run(items, call, 0), None, call.task_options, options)
         if isinstance(inputs, Iterable) and not isinstance(inputs, (bytes, bytearray)):
             return self._stream(iter(inputs), call)
         raise InvalidInputError(
@@ -146,7 +154,7 @@ class Pipeline:
             lengths, max_batch_size=limits.max_batch_size, max_batch_tokens=limits.max_batch_tokens
         ):
             outputs = self.model(**self.tokenizer.pad([encodings[i] for i in batch]))
-            for index, result in zip(batch, self._task.decode(outputs, self._labels, call.task), strict=True):
+            for index, result in zip(batch, self._task.decode(outputs, self._labels, call.task_options), strict=True):
                 results[index] = result
         return results
 

@@ -143,7 +143,9 @@ class Tokenizer:
                 if truncation.strategy is None:
                     raise InputTooLongError(
                         f"text of {len(encoded)} tokens requested",
-                        f"the model reads at most {truncation.max_length}",
+                        f"max_length is {truncation.max_length}"
+                        if truncation.max_length < self.max_length
+                        else f"the model reads at most {truncation.max_length}",
                         "pass truncation=True to read only its beginning, or split it",
                         length=len(encoded),
                         max_length=truncation.max_length,
@@ -168,7 +170,7 @@ class Tokenizer:
         text: str | Sequence[str],
         text_pair: str | Sequence[str] | None = None,
         *,
-        padding: bool = True,
+        padding: bool | str = True,
         truncation: bool | str = False,
         max_length: int | None = None,
         return_tensors: str = "np",
@@ -178,7 +180,7 @@ class Tokenizer:
         Args:
             text: One text, or several.
             text_pair: The second text of each pair, as many as `text`.
-            padding: Must be true when the texts differ in length: arrays are rectangles.
+            padding: True (or "longest") when the texts differ in length: arrays are rectangles.
             truncation: True (or "longest_first"), "only_first", "only_second", or False to refuse long texts.
             max_length: Most tokens of a row; by default what the model has positions for.
             return_tensors: Only "np".
@@ -193,11 +195,10 @@ class Tokenizer:
         """
         if return_tensors != "np":
             raise ConfigError("return_tensors requested", f"got {return_tensors!r}", "only 'np' is made here")
-        given: object = text  # callers without a type checker may send anything
-        if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
-            raise InvalidInputError(
-                "texts requested", f"got {type(given).__name__}", "send a string or a list of strings"
-            )
+        if padding not in (True, False, "longest"):
+            raise ConfigError("padding requested", f"got {padding!r}", "use True: rows are padded to the longest")
+        _check_texts(text)
+        _check_texts([] if text_pair is None else text_pair)
         texts = [text] if isinstance(text, str) else list(text)
         pairs = [text_pair] if isinstance(text_pair, str) else text_pair
         if pairs is not None and len(pairs) != len(texts):
@@ -291,6 +292,12 @@ def split_room(lengths: tuple[int, int], room: int, strategy: str) -> tuple[int,
 
 def _encode_one(backend: tokenizers.Tokenizer, item: str | tuple[str, str]) -> tokenizers.Encoding:
     return backend.encode(item) if isinstance(item, str) else backend.encode(*item)
+
+
+def _check_texts(given: object) -> None:
+    """Refuse what callers without a type checker may send."""
+    if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
+        raise InvalidInputError("texts requested", f"got {type(given).__name__}", "send a string or a list of strings")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

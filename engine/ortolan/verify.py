@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ortolan.artifact import Artifact, PrecisionRecord
+from ortolan.artifact import Artifact
 from ortolan.config import Precision, SessionConfig
 from ortolan.errors import ArtifactError, InferenceError, ProviderError, RequestError
+from ortolan.manifest import PrecisionRecord
 from ortolan.model import Model, open_session
 from ortolan.session.processors import cpu_features
 from ortolan.session.providers import provider_named
@@ -85,7 +86,10 @@ def _replay(artifact: Artifact, tokenizer: Tokenizer, precision: Precision, reco
         raise  # nothing can be said of the artifact
     except (ArtifactError, InferenceError) as error:
         return Check(name, False, str(error))
-    difference = float(np.abs(np.array(rows) - np.array(record.golden.logits)).max())
+    got, recorded = np.array(rows), np.array(record.golden.logits)
+    if got.shape != recorded.shape:
+        return Check(name, False, f"logits {list(got.shape)}, recorded {list(recorded.shape)}")
+    difference = float(np.abs(got - recorded).max())
     passed = difference <= record.golden.tolerance  # false for NaN
     detail = f"largest difference {difference:.2g}, allowed {record.golden.tolerance:.2g}"
     other = sorted(set(record.cpu_features) - cpu_features())

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ortolan.errors import ConfigError
+from ortolan.locate import missing_for_export
 from ortolan_exporters.errors import (
     CheckpointError,
     ExportError,
@@ -39,9 +41,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # `export` needs torch; the command line must be able to say so when there is none
-    if name == "export":
-        from ortolan_exporters.recipe import export
+    """Import `export` at its first use: it needs torch, and the command line must be able to say so without it.
 
-        return export
-    raise AttributeError(name)
+    Raises:
+        ConfigError: The `export` extra is not installed.
+    """
+    if name != "export":
+        raise AttributeError(name)
+    if missing := missing_for_export():
+        raise ConfigError(
+            "an export requested", f"{', '.join(missing)} are not installed", "run: pip install 'ortolan[export]'"
+        )
+    from ortolan_exporters.recipe import export
+
+    return export

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ortolan.artifact import PrecisionRecord
 from ortolan.config import Precision
+from ortolan.manifest import PrecisionRecord
 from ortolan_exporters.resolve import Checkpoint
 
 
@@ -25,6 +25,7 @@ def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionR
         f"{checkpoint.architecture.model_type}, {checkpoint.source['parameters'] / 1e6:.1f} million parameters,",
         f"for {task}. Reads up to {checkpoint.max_length} tokens. Labels: {labels}.",
         "",
+        *_untrained(checkpoint.source["new_weights"]),
         "```python",
         "import ortolan",
         "",
@@ -44,9 +45,13 @@ def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionR
         "Details, hashes and golden inputs are in `ortolan.json`; `ortolan verify` replays them.",
         "",
     ]
-    if checkpoint.source["from_scratch"]:
-        lines.insert(7, "The weights are random: this is a shape to measure, not a model to use.\n")
     return "\n".join(lines)
+
+
+def _untrained(new_weights: list[str]) -> list[str]:
+    if new_weights == ["all"]:
+        return ["The weights are random: this is a shape to measure, not a model to use.", ""]
+    return [f"Not trained: {', '.join(new_weights)} are random. Train them before use.", ""] if new_weights else []
 
 
 def _row(precision: Precision, record: PrecisionRecord) -> str:

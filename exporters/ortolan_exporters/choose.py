@@ -60,6 +60,8 @@ def measure(
 ) -> list[Measured]:
     """Time every form with every set of disabled optimizers, interleaved so that a busy moment hits all alike.
 
+    All of them are loaded at once: the weights stand in memory six times.
+
     Args:
         files: The graph in each form.
         provider: Where to run it.

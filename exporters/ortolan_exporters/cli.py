@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import signal
 import sys
@@ -25,8 +24,6 @@ examples:
   ortolan export ./base-model -o out --num-labels 10
   ortolan export ./base-model -o out --from-scratch --config n_heads=8 --config dim=512 --config hidden_dim=2048
 """
-
-NEEDS = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "tqdm")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,7 +55,10 @@ def parser() -> argparse.ArgumentParser:
         help="most that accuracy may fall (default: %(default)s)",
     )
     gate.add_argument(
-        "--calibration", metavar="FILE", type=Path, help="texts to compare precisions on, jsonl with text"
+        "--calibration",
+        metavar="FILE",
+        type=Path,
+        help="texts to compare precisions on, jsonl with text; at most 512 are used",
     )
     change = made.add_argument_group("changing the model")
     change.add_argument("--num-labels", metavar="N", type=int, help="a new head with N classes, to be trained")
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done, 1 failed (one line on stderr says why). Wrong usage exits with 2.
     """
     flags = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         document = _export(flags)
     except OrtolanError as error:
@@ -89,18 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ortolan export: interrupted, nothing was published", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if flags.json:
         print(json.dumps(document))
     return 0
 
 
 def _export(flags: argparse.Namespace) -> dict[str, Any]:
-    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            "an export requested", f"{', '.join(missing)} are not installed", "run: pip install 'ortolan[export]'"
-        )
-    from ortolan_exporters.recipe import export
+    from ortolan_exporters import export
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", ExportWarning)

@@ -70,7 +70,14 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         raise MissingFileError(f"texts from '{path}' requested", "there is no such file", "check the path")
     rows = []
-    text = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n")
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"texts from '{path}' requested", f"it is not UTF-8 (byte {error.start})", "convert it to UTF-8"
+        ) from error
+    except OSError as error:  # else it would be taken for an artifact that cannot be written
+        raise MissingFileError(f"texts from '{path}' requested", f"it cannot be read ({error})", "check it") from error
     # not splitlines(): a text may hold U+2028 and its like, which JSON leaves as they are
     for number, line in enumerate(text.split("\n") if text else (), start=1):
         try:

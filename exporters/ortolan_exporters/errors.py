@@ -50,3 +50,9 @@ class ExportWarning(UserWarning):
 
 class PublishError(ExportError):
     """The artifact could not be written. What was there before is untouched."""
+
+
+def brief(error: Exception) -> str:
+    """First line of a foreign error, short enough to stand within one of ours."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ortolan.artifact import GoldenOutputs
+from ortolan.manifest import GoldenOutputs
 from ortolan.postprocess.activations import FloatArray
 from ortolan.request import TextInput
 from ortolan.session.base import Session

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ortolan.artifact import MANIFEST_NAME, FileRecord, GoldenInput, Manifest, PrecisionRecord, hash_file
+from ortolan.artifact import hash_file
 from ortolan.config import Precision
+from ortolan.manifest import MANIFEST_NAME, FileRecord, GoldenInput, Manifest, PrecisionRecord
 from ortolan.request import TextInput
 from ortolan.tokenize import Encoding
 from ortolan.version import __version__

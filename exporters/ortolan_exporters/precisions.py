@@ -9,8 +9,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ortolan.artifact import Graph, PrecisionRecord
 from ortolan.config import Precision, SessionConfig
+from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.ort import OrtSession
 from ortolan.session.processors import cpu_features
@@ -50,14 +50,14 @@ class Workshop:
         self._graph = graph
         self._evidence = evidence
         self._work = work
-        self._bench = work / "candidates"
-        self._bench.mkdir()
+        self._candidates = work / "candidates"
+        self._candidates.mkdir()
         (work / "onnx").mkdir()
         self._provider = provider_named("cpu")
 
     def close(self) -> None:
         """Remove what was tried and not chosen."""
-        shutil.rmtree(self._bench)
+        shutil.rmtree(self._candidates)
 
     def make(self, precision: Precision) -> PrecisionRecord:
         """Make a precision and put it through the gate.
@@ -80,7 +80,9 @@ class Workshop:
         raise ToleranceError(
             f"{precision} of '{self._evidence.checkpoint.source['name']}' requested",
             "; ".join(candidate.faults),
-            "raise --max-drop, or export --precision fp32 alone" if precision == "int8" else "please report this",
+            "export --precision fp32 alone, or raise --max-drop where a drop is over it"
+            if precision == "int8"
+            else "please report this",
         )
 
     def _candidate(self, precision: Precision, keep: Collection[str]) -> _Candidate:
@@ -92,7 +94,7 @@ class Workshop:
             run_passes(graph, passes)
             if precision == "int8":
                 quantize_dynamic(graph, keep_fp32=keep)
-            files[form] = self._bench / f"{precision}-{form}.onnx"
+            files[form] = self._candidates / f"{precision}-{form}.onnx"
             ir.save(graph, files[form])
         vocabulary = checkpoint.module.config.vocab_size
         ways = choose.measure(files, self._provider, checkpoint.architecture, vocabulary, checkpoint.max_length)
@@ -137,7 +139,7 @@ class Workshop:
         def answer(keep: frozenset[str]) -> FloatArray:
             graph = self._graph.clone()
             quantize_dynamic(graph, keep_fp32=keep)
-            path = self._bench / "layer.onnx"
+            path = self._candidates / "layer.onnx"
             ir.save(graph, path)
             return self._evidence.answer(OrtSession(path, self._provider, SessionConfig(provider="cpu"), ()))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ortolan.artifact import MANIFEST_NAME
+from ortolan.manifest import MANIFEST_NAME
 from ortolan_exporters.errors import PublishError
 
 
@@ -27,9 +27,10 @@ def publishing(output: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         PublishError: There is something at `output` that may not be replaced, or it can't be written.
     """
-    check_output(output, overwrite)
     asked = f"artifact '{output}' requested"
     try:
+        output = output.resolve()  # "." and links: what is renamed is the folder itself
+        check_output(output, overwrite)
         output.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
     except OSError as error:
@@ -62,17 +63,16 @@ def check_output(output: Path, overwrite: bool) -> None:
 
 def _swap(work: Path, output: Path, overwrite: bool) -> None:
     check_output(output, overwrite)  # another export may have been quicker
-    if not output.exists():
-        work.rename(output)
-        return
     old = work.with_suffix(".old")
-    output.rename(old)
     try:
+        if output.exists():
+            output.rename(old)
         work.rename(output)
-    except BaseException:
-        old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    finally:  # an interrupt may fall between any two of these lines
+        if output.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            old.rename(output)
 
 
 def _umask() -> int:

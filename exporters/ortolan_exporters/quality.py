@@ -122,14 +122,15 @@ def faults(found: Agreement, metric: Metric | None, max_drop: float) -> list[str
         One sentence for each reason; none if it passes.
     """
     reasons = []
-    if metric is not None and metric.drop > max_drop:
+    # "not <=" and not ">": NaN must not pass
+    if metric is not None and not metric.drop <= max_drop:
         reasons.append(
             f"{metric.name} falls from {metric.torch:.4f} to {metric.this:.4f}, "
             f"by {metric.drop:.4f} of {max_drop} allowed"
         )
-    if metric is None and found.expected_drop > max_drop:
+    if metric is None and not found.expected_drop <= max_drop:
         reasons.append(f"expected drop {found.expected_drop:.4f} of {max_drop} allowed")
-    if found.mean_probability_difference > MAX_MEAN_SHIFT:
+    if not found.mean_probability_difference <= MAX_MEAN_SHIFT:
         reasons.append(
             f"mean probability difference {found.mean_probability_difference:.4f} of {MAX_MEAN_SHIFT} allowed"
         )

@@ -9,8 +9,10 @@ from typing import Any
 
 from ortolan.artifact import Artifact
 from ortolan.config import PRECISIONS, Precision
+from ortolan.session.runtime import onnxruntime
 from ortolan_exporters.card import model_card
 from ortolan_exporters.config import ExportConfig
+from ortolan_exporters.errors import PublishError
 from ortolan_exporters.evidence import Evidence
 from ortolan_exporters.manifest import write_manifest
 from ortolan_exporters.passes.base import run_passes
@@ -58,7 +60,7 @@ def export(
         eval_data: Labelled texts (jsonl: text, label) whose accuracy decides about int8.
         max_drop: Most that accuracy may fall, as a share.
         calibration: Texts (jsonl: text) on which precisions are compared with torch; by default the checkpoint's
-            calibration.jsonl, else a built-in set.
+            calibration.jsonl, else a built-in set. At most 512 are used, spread over the file.
 
     Returns:
         The opened artifact.
@@ -70,6 +72,7 @@ def export(
         TraceError: torch's exporter failed.
         ToleranceError: The gate; nothing was published.
         PublishError: `output` is taken, or can't be written.
+        ProviderError: No ONNX Runtime to measure with, or two.
         ConfigError: An option with a value that is not allowed.
     """
     options = ExportConfig(
@@ -87,6 +90,7 @@ def export(
         calibration=None if calibration is None else Path(calibration),
     )
     output = Path(output)
+    onnxruntime()  # none or two installed: told before minutes of work
     with publishing(output, overwrite=overwrite) as work:
         checkpoint = resolve(model, tokenizer, options)
         _save_settings(checkpoint, work)
@@ -106,7 +110,12 @@ def export(
 def _save_settings(checkpoint: Checkpoint, work: Path) -> None:
     """Write config and tokenizer as transformers does, for the runtime and for whoever else reads the folder."""
     checkpoint.module.config.save_pretrained(work)
-    checkpoint.tokenizer.save_pretrained(work)
+    try:
+        checkpoint.tokenizer.save_pretrained(work)
+    except Exception as error:  # tokenizers raises plain Exception where a disk is full
+        raise PublishError(
+            "tokenizer.json requested", f"writing it failed ({error})", "make room, or choose another place"
+        ) from error
     # transformers 5 keeps the special tokens in tokenizer_config.json alone; readers of the older layout look here
     _write_json(work / "special_tokens_map.json", checkpoint.tokenizer.special_tokens_map)
     # which inputs a tokenizer makes is a matter of its class in transformers; the runtime has only the files

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import transformers
 
 from ortolan.errors import ConfigError, MissingFileError
-from ortolan.hub import CHECKPOINT_FILES, download
+from ortolan.hub import CHECKPOINT_FILES, download, is_hub_id
+from ortolan.locate import is_folder
 from ortolan_exporters.architectures.base import Architecture
 from ortolan_exporters.architectures.registry import architecture_of, task_of
 from ortolan_exporters.config import ExportConfig
-from ortolan_exporters.errors import CheckpointError, ExportWarning, UnsupportedArchitectureError
+from ortolan_exporters.errors import CheckpointError, UnsupportedArchitectureError, brief
+from ortolan_exporters.weights import check_finite, make_module
 
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 VOCABULARIES = (
     "tokenizer.json",
     "vocab.txt",
@@ -54,7 +55,7 @@ class Checkpoint:
     def max_length(self) -> int:
         """Most tokens: the positions of the model, or fewer if the tokenizer says so."""
         positions = self.architecture.positions(self.module.config)
-        return min(positions, int(min(self.tokenizer.model_max_length, positions)))
+        return int(min(positions, self.tokenizer.model_max_length))
 
 
 def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
@@ -73,29 +74,15 @@ def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
     """
     if isinstance(model, torch.nn.Module):
         return _from_module(model, tokenizer, config)
-    folder, name, revision = _folder_of(model, config.revision)
+    folder, name, revision = _folder_of(model, config)
     model_config = _read_config(folder, name)
     architecture = architecture_of(model_config)
     task = task_of(architecture, model_config, config.task, config.num_labels is not None or config.from_scratch)
     _override(model_config, config)
     head = getattr(transformers, architecture.heads[task])
-    torch.manual_seed(config.seed)
-    if config.from_scratch:
-        warnings.warn(
-            f"{name}: built from its config with random weights; it needs training", ExportWarning, stacklevel=3
-        )
-        module = head(model_config)
-    else:
-        module = _load(head, folder, name, model_config, config)
-    source = {"name": _public_name(name), "revision": revision, "from_scratch": config.from_scratch}
-    return Checkpoint(
-        module.to(torch.float32).eval(),
-        _tokenizer(tokenizer, folder, name),
-        architecture,
-        task,
-        _count(source, module),
-        folder,
-    )
+    module, new = make_module(head, folder, name, model_config, config)
+    source = _source(module, _public_name(name), revision, new)
+    return Checkpoint(module, _tokenizer(tokenizer, folder, name), architecture, task, source, folder)
 
 
 def _from_module(module: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
@@ -119,27 +106,28 @@ def _from_module(module: Any, tokenizer: Any, config: ExportConfig) -> Checkpoin
         heads = {head: task for task, head in architecture.heads.items()}
         task = heads.get(type(module).__name__)
     task = task_of(architecture, module.config, task, new_head=False)
+    check_finite(module, type(module).__name__)
     # a copy: tracing changes the module's attention, and the caller's module may be in use
     copied: Any = copy.deepcopy(module)
-    source = {"name": type(module).__name__, "revision": None, "from_scratch": False}
+    source = _source(module, type(module).__name__, None, [])
     return Checkpoint(
-        copied.to(torch.float32).eval(),
-        _tokenizer(tokenizer, None, ""),
-        architecture,
-        task,
-        _count(source, module),
-        None,
+        copied.to(torch.float32).eval(), _tokenizer(tokenizer, None, ""), architecture, task, source, None
     )
 
 
-def _folder_of(model: Any, revision: str | None) -> tuple[Path, str, str | None]:
+def _folder_of(model: Any, config: ExportConfig) -> tuple[Path, str, str | None]:
     folder = Path(model)
-    if folder.is_dir():
+    if is_folder(folder):
+        if config.revision is not None:
+            raise ConfigError(
+                f"revision '{config.revision}' requested", f"'{model}' is a folder, which has none", "leave it out"
+            )
         return folder, str(model), None
     name = str(model)
-    if name.count("/") > 1 or name.startswith((".", "/", "~")) or folder.exists():
+    if not is_hub_id(name):
         raise MissingFileError(f"checkpoint '{name}' requested", "there is no such folder", "check the path")
-    folder = download(name, revision=revision, patterns=CHECKPOINT_FILES)
+    patterns = (*CHECKPOINT_FILES, "pytorch_model*.bin") if config.allow_pickle else CHECKPOINT_FILES
+    folder = download(name, revision=config.revision, patterns=patterns)
     return folder, name, folder.name
 
 
@@ -152,13 +140,22 @@ def _read_config(folder: Path, name: str) -> Any:
         )
     try:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-        if kind not in transformers.CONFIG_MAPPING:
-            architecture_of(type("Config", (), {"model_type": kind}))  # says which there are
+    except Exception as error:  # a wrong type raises an error of the Hub's client, no ValueError
+        kind = _model_type(folder / "config.json")
+        if kind is not None and kind not in transformers.CONFIG_MAPPING:
+            architecture_of(SimpleNamespace(model_type=kind))  # says which there are
         raise CheckpointError(
-            f"checkpoint '{name}' requested", f"config.json cannot be read ({error})", "check the file"
+            f"checkpoint '{name}' requested", f"config.json cannot be read ({brief(error)})", "check the file"
         ) from error
+
+
+def _model_type(path: Path) -> str | None:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return None
+    kind = document.get("model_type") if isinstance(document, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def _override(model_config: Any, config: ExportConfig) -> None:
@@ -171,65 +168,12 @@ def _override(model_config: Any, config: ExportConfig) -> None:
             f"use some of {', '.join(sorted(known))}",
         )
     for key, value in config.overrides.items():
-        setattr(model_config, key, value)
+        try:
+            setattr(model_config, key, value)
+        except Exception as error:  # as above
+            raise ConfigError(f"config {key}={value!r} requested", brief(error), "use a value of its type") from error
     if config.num_labels is not None:
         model_config.num_labels = config.num_labels
-
-
-def _load(head: Any, folder: Path, name: str, model_config: Any, config: ExportConfig) -> Any:
-    has_safetensors = any(folder.glob("*.safetensors"))
-    if not has_safetensors:
-        _check_pickle(folder, name, config.allow_pickle)
-    progress: Any = transformers.utils.logging
-    had_bar = progress.is_progress_bar_enabled()
-    progress.disable_progress_bar()  # its bar goes to logs too, and loading takes a moment
-    try:
-        module, report = head.from_pretrained(
-            folder,
-            config=model_config,
-            dtype=torch.float32,
-            use_safetensors=has_safetensors,
-            ignore_mismatched_sizes=config.num_labels is not None,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers and safetensors raise many kinds on a damaged or misfit file
-        hint = "pass from_scratch to keep only the vocabulary" if config.overrides else "check its files"
-        raise CheckpointError(
-            f"weights of '{name}' requested", f"they cannot be loaded ({_brief(error)})", hint
-        ) from error
-    finally:
-        if had_bar:
-            progress.enable_progress_bar()
-    new = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
-    body = [key for key in new if key.startswith(f"{module.base_model_prefix}.") and ".pooler." not in key]
-    if body:
-        raise CheckpointError(
-            f"weights of '{name}' requested", f"{len(body)} are missing, such as {body[0]}", "check that it is complete"
-        )
-    if new:
-        warnings.warn(
-            f"{name}: {', '.join(new)} are new, from seed {config.seed}; the head needs training",
-            ExportWarning,
-            stacklevel=4,
-        )
-    broken = [key for key, value in module.named_parameters() if not torch.isfinite(value).all()]
-    if broken:
-        raise CheckpointError(
-            f"weights of '{name}' requested", f"{', '.join(broken[:3])} hold NaN or infinity", "train or copy it again"
-        )
-    return module
-
-
-def _check_pickle(folder: Path, name: str, allowed: bool) -> None:
-    pickles = [file for file in PICKLES if (folder / file).is_file()]
-    if not pickles:
-        raise CheckpointError(f"weights of '{name}' requested", "the folder has no *.safetensors", "check the folder")
-    if not allowed:
-        raise CheckpointError(
-            f"weights of '{name}' requested",
-            f"there are only pickles ({pickles[0]}), which can run code",
-            "pass --allow-pickle (allow_pickle=True) if you trust them, or save them as safetensors",
-        )
 
 
 def _tokenizer(tokenizer: Any, folder: Path | None, name: str) -> Any:
@@ -251,7 +195,7 @@ def _tokenizer(tokenizer: Any, folder: Path | None, name: str) -> Any:
         except Exception as error:  # as with weights: many kinds
             raise CheckpointError(
                 f"tokenizer of '{name or place}' requested",
-                f"it cannot be loaded ({_brief(error)})",
+                f"it cannot be loaded ({brief(error)})",
                 "add tokenizer.json to the folder, or pass tokenizer=",
             ) from error
     if not getattr(tokenizer, "is_fast", False):
@@ -268,10 +212,7 @@ def _public_name(name: str) -> str:
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 
-def _count(source: dict[str, Any], module: Any) -> dict[str, Any]:
-    return {**source, "parameters": sum(value.numel() for value in module.parameters())}
-
-
-def _brief(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
+def _source(module: Any, name: str, revision: str | None, new_weights: list[str]) -> dict[str, Any]:
+    """What the manifest says of where a model came from; `new_weights` are those that nobody trained."""
+    parameters = sum(value.numel() for value in module.parameters())
+    return {"name": name, "revision": revision, "new_weights": new_weights, "parameters": parameters}

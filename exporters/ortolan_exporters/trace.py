@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from ortolan_exporters.errors import TraceError
+from ortolan_exporters.errors import TraceError, brief
 from ortolan_exporters.example_inputs import example_batch
 from ortolan_exporters.fused import fused_attention
 from ortolan_exporters.resolve import Checkpoint
@@ -49,7 +49,7 @@ def trace(checkpoint: Checkpoint) -> ir.Model:
     except Exception as error:  # torch raises whatever the module or its own machinery did
         raise TraceError(
             f"graph of {type(checkpoint.module).__name__} requested",
-            f"torch's exporter failed ({type(error).__name__}: {str(error).strip()[:300]})",
+            f"torch's exporter failed ({type(error).__name__}: {brief(error)})",
             "check that the versions are those of constraints.txt",
         ) from error
     if program is None:

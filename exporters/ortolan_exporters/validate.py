@@ -91,15 +91,18 @@ def compare(session: Session, feeds: Sequence[Feed], expected: Sequence[FloatArr
         expected: torch's logits for each, float32 [B, V].
 
     Raises:
-        ToleranceError: A shape differs, or there is NaN or infinity where torch has none.
+        ToleranceError: A shape differs, or there is NaN or infinity, in torch's logits or in the graph's.
     """
     total, count, largest = 0.0, 0, 0.0
     for feed, wanted in zip(feeds, expected, strict=True):
         got = session.run(feed)["logits"]
         shape = " x ".join(str(axis) for axis in feed["input_ids"].shape)
+        asked = f"logits {wanted.shape} for a batch of {shape} requested"
+        if not np.isfinite(wanted).all():  # the largest difference would pass it over: NaN is not more than 0
+            raise ToleranceError(asked, "torch answers NaN or infinity", "check the checkpoint's weights")
         if got.shape != wanted.shape or not np.isfinite(got).all():
             found = f"shape {got.shape}" if got.shape != wanted.shape else "NaN or infinity"
-            raise ToleranceError(f"logits {wanted.shape} for a batch of {shape} requested", found, "please report this")
+            raise ToleranceError(asked, found, "please report this")
         differences = np.abs(got - wanted)
         total, count, largest = (
             total + float(differences.sum()),

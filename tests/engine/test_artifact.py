@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import ortolan
 from ortolan import Artifact, ArtifactError, FormatVersionError, HashMismatchError, MissingFileError
-from ortolan.artifact import FORMAT_VERSION, FileRecord, Manifest, hash_file
+from ortolan.artifact import hash_file
+from ortolan.manifest import FORMAT_VERSION, FileRecord, Manifest
 from tests.engine.damage import GOLDEN, as_hub_snapshot, edit_config, edit_manifest
 
 DOCUMENT: dict[str, Any] = json.loads((GOLDEN / "ortolan.json").read_text(encoding="utf-8"))

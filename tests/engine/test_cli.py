@@ -114,8 +114,13 @@ def test_run_on_a_stdin_that_is_no_text_says_so_in_one_line(
 
 
 def test_run_prints_nothing_on_stdout_when_it_fails(capsys: pytest.CaptureFixture[str]):
-    main([*RUN, "--json", ""])
+    main([*RUN, ""])
     assert capsys.readouterr().out == ""
+
+
+def test_run_with_json_prints_a_failure_as_one_document(capsys: pytest.CaptureFixture[str]):
+    assert main([*RUN, "--json", ""]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "InvalidInputError"
 
 
 @pytest.mark.parametrize(

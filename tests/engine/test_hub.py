@@ -14,13 +14,9 @@ from tests.engine.damage import as_hub_snapshot
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-@pytest.fixture(autouse=True)
-def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The Hub's cache of this test; its client reads the environment once, at import, so that comes too late."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+@pytest.fixture
+def hub_cache(tmp_path: Path) -> Path:
+    """The Hub's cache of this test."""
     return tmp_path / "hub"
 
 

@@ -24,6 +24,7 @@ LAYERS = (
     {"tasks", "locate"},
     {"model", "hub"},
     {"artifact", "tokenize"},
+    {"manifest"},
     {"session", "batch", "postprocess"},
     {"request", "config"},
     {"errors", "version"},

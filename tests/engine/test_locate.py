@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ortolan import ArtifactError, MissingFileError, locate
+from ortolan import ArtifactError, ConfigError, MissingFileError, locate
 from ortolan.locate import cache_folder, default_model
 from tests.engine.damage import as_hub_snapshot
 
@@ -16,13 +16,9 @@ TASK = "text-classification"
 find = locate.locate
 
 
-@pytest.fixture(autouse=True)
-def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The Hub's cache of this test; its client reads the environment once, at import, so that comes too late."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+@pytest.fixture
+def hub_cache(tmp_path: Path) -> Path:
+    """The Hub's cache of this test."""
     return tmp_path / "hub"
 
 
@@ -162,23 +158,38 @@ def test_a_checkpoint_without_the_export_extra_says_what_is_missing(monkeypatch:
 
 
 class Exporter:
-    """Stands for the exporter's process: writes a manifest where it is told to, or fails."""
+    """Stands for the exporter's process: writes a manifest where it is told to, or fails, or is interrupted."""
 
-    def __init__(self, stdout: bytes = b"", returncode: int = 0) -> None:
-        self._answer = subprocess.CompletedProcess([], returncode, stdout=stdout)
-        self.runs = 0
+    def __init__(self, stdout: bytes = b"", returncode: int = 0, interrupt: bool = False) -> None:
+        self._stdout = stdout
+        self.returncode = returncode
+        self._interrupt = interrupt
+        self.commands: list[list[str]] = []
+        self.calls: list[str] = []
 
-    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        self.runs += 1
-        if self._answer.returncode == 0:
+    def __call__(self, command: list[str], **_: object) -> Exporter:
+        self.commands.append(command)
+        return self
+
+    def communicate(self) -> tuple[bytes, None]:
+        if self._interrupt:
+            raise KeyboardInterrupt
+        if self.returncode == 0:
+            command = self.commands[-1]
             target = Path(command[command.index("-o") + 1])
             target.mkdir(parents=True)
             (target / "ortolan.json").write_text("{}")
-        return self._answer
+        return self._stdout, None
+
+    def terminate(self) -> None:
+        self.calls.append("terminate")
+
+    def wait(self) -> None:
+        self.calls.append("wait")
 
 
 def with_exporter(monkeypatch: pytest.MonkeyPatch, exporter: Exporter) -> Exporter:
-    monkeypatch.setattr(subprocess, "run", exporter)
+    monkeypatch.setattr(subprocess, "Popen", exporter)
     return exporter
 
 
@@ -195,7 +206,7 @@ def test_an_export_is_named_after_its_checkpoint(monkeypatch: pytest.MonkeyPatch
 def test_a_checkpoint_that_did_not_change_is_not_exported_again(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
     exporter = with_exporter(monkeypatch, Exporter())
     assert find(checkpoint, TASK) == find(checkpoint, TASK)
-    assert exporter.runs == 1
+    assert len(exporter.commands) == 1
 
 
 def test_a_checkpoint_that_changed_is_exported_again(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
@@ -230,6 +241,34 @@ def test_an_export_that_fails_gives_the_exporter_s_reason(
     )
 
 
+def test_an_interrupt_stops_the_exporter_and_waits_for_it_to_clean_up(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+):
+    exporter = with_exporter(monkeypatch, Exporter(interrupt=True))
+    with pytest.raises(KeyboardInterrupt):
+        find(checkpoint, TASK)
+    assert exporter.calls == ["terminate", "wait"]
+
+
+def test_a_checkpoint_from_the_hub_is_exported_by_its_id_and_commit(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, hub_cache: Path
+):
+    as_hub_snapshot(checkpoint, hub_cache / "models--org--name", "a" * 40)
+    exporter = with_exporter(monkeypatch, Exporter())
+    assert find("org/name", TASK).name.startswith("name-")
+    assert exporter.commands[0][3:6] == ["org/name", "--revision", "a" * 40]
+
+
+def test_a_revision_of_a_folder_is_refused(artifact: Path):
+    with pytest.raises(ConfigError, match="revision 'main' requested, .* is a folder, which has no revisions"):
+        find(artifact, TASK, revision="main")
+
+
+def test_a_name_too_long_for_a_path_is_a_missing_folder():
+    with pytest.raises(MissingFileError, match="there is no such folder"):
+        find("x" * 5000, TASK)
+
+
 @pytest.mark.integration
 def test_a_checkpoint_is_exported_once_and_reused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     from tests import tiny
@@ -238,4 +277,4 @@ def test_a_checkpoint_is_exported_once_and_reused(monkeypatch: pytest.MonkeyPatc
     first = find(checkpoint, TASK)
     exporter = with_exporter(monkeypatch, Exporter())
     assert find(checkpoint, TASK) == first
-    assert exporter.runs == 0
+    assert exporter.commands == []

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from ortolan.errors import InvalidInputError
 from ortolan.session.base import TensorSpec, conform
 
 SPEC = TensorSpec("input_ids", "int64", ("batch", "sequence"))
@@ -18,3 +20,13 @@ def test_an_array_that_fits_is_not_copied():
 
 def test_a_view_with_gaps_becomes_contiguous():
     assert conform(np.arange(8).reshape(2, 4)[:, ::2], SPEC).flags.c_contiguous
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_fractions_are_not_cut_off_unseen(value: float):
+    with pytest.raises(InvalidInputError, match="got float64 values that are not whole; pass int64"):
+        conform(np.array([[1.0, value]]), SPEC)
+
+
+def test_whole_numbers_may_come_as_floats():
+    assert conform(np.ones((1, 2)), SPEC).tolist() == [[1, 1]]

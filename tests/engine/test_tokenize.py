@@ -192,7 +192,7 @@ def test_a_lone_text_that_is_too_long_names_no_index(tokenizer: Tokenizer):
 
 
 def test_a_max_length_without_truncation_refuses_longer_texts(tokenizer: Tokenizer):
-    with pytest.raises(InputTooLongError, match="text of 6 tokens requested, the model reads at most 5"):
+    with pytest.raises(InputTooLongError, match="text of 6 tokens requested, max_length is 5"):
         tokenizer("the film was good", max_length=5)
 
 

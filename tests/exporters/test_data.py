@@ -65,6 +65,12 @@ def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
         read_texts(tmp_path / "empty.jsonl")
 
 
+def test_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    (tmp_path / "latin.jsonl").write_bytes('{"text": "caf\u00e9"}'.encode("latin-1"))
+    with pytest.raises(InvalidInputError, match="it is not UTF-8 .byte 13.; convert it to UTF-8"):
+        read_texts(tmp_path / "latin.jsonl")
+
+
 def test_builtin_texts_are_many_and_of_several_lengths() -> None:
     lengths = [len(item.text) for item in builtin_texts()]
     assert len(lengths) >= 30

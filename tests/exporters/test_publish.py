@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ortolan.artifact import MANIFEST_NAME
+from ortolan.manifest import MANIFEST_NAME
 from ortolan_exporters import PublishError
 from ortolan_exporters.publish import publishing
 
@@ -73,6 +73,37 @@ def test_empty_folder_may_be_filled(tmp_path: Path) -> None:
     with publishing(tmp_path / "out", overwrite=False) as work:
         put(work, "1")
     assert (tmp_path / "out" / MANIFEST_NAME).exists()
+
+
+def test_folder_that_one_stands_in_may_be_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    with publishing(Path(), overwrite=False) as work:
+        put(work, "1")
+    assert (tmp_path / "out" / MANIFEST_NAME).exists()
+
+
+@pytest.mark.parametrize("at", [1, 2], ids=["before the old one moves", "between the renames"])
+def test_interrupt_between_the_renames_leaves_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    put(output, "old")
+    rename, count = Path.rename, 0
+
+    def interrupted(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), publishing(output, overwrite=True) as work:
+        put(work, "new")
+    assert (output / MANIFEST_NAME).read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("overwrite", [True, False], ids=["asked", "unasked"])

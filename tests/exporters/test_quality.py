@@ -71,3 +71,7 @@ def test_drop_over_the_limit_is_told_with_its_numbers() -> None:
 def test_probabilities_that_move_too_far_are_a_fault_of_their_own() -> None:
     moved = Agreement(100, 1.0, 0.03, 0.2, 0.0)
     assert faults(moved, None, 0.01) == ["mean probability difference 0.0300 of 0.02 allowed"]
+
+
+def test_nan_does_not_pass() -> None:
+    assert len(faults(Agreement(100, 1.0, float("nan"), 0.0, float("nan")), None, 0.01)) == 2

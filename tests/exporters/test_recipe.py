@@ -129,7 +129,9 @@ def test_nothing_is_published_when_no_mix_passes(
     bert_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ortolan_exporters.quality.MAX_MEAN_SHIFT", 1e-9)
-    with pytest.raises(ToleranceError, match=r"int8 of 'tiny-bert' requested, .*allowed; raise --max-drop"):
+    with pytest.raises(
+        ToleranceError, match=r"int8 of 'tiny-bert' requested, .*allowed; export --precision fp32 alone"
+    ):
         export(bert_checkpoint, tmp_path / "out")
     assert list(tmp_path.glob("*")) == []
 
@@ -177,7 +179,7 @@ def test_model_from_scratch_has_the_shape_of_its_config(distilbert_checkpoint: P
             distilbert_checkpoint, tmp_path / "out", config=changes, from_scratch=True, precisions=("fp32",)
         )
     assert {key: artifact.config[key] for key in changes} == changes
-    assert artifact.manifest.source["from_scratch"] is True
+    assert artifact.manifest.source["new_weights"] == ["all"]
     card = (artifact.folder / "README.md").read_text(encoding="utf-8")
     assert "The weights are random" in card
 

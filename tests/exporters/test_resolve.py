@@ -40,7 +40,7 @@ def test_task_and_architecture_are_read_from_the_checkpoint(checkpoint: Path) ->
     assert found.source == {
         "name": "tiny-bert",
         "revision": None,
-        "from_scratch": False,
+        "new_weights": [],
         "parameters": sum(value.numel() for value in tiny.bert().parameters()),
     }
 
@@ -187,3 +187,47 @@ def test_module_without_tokenizer_is_refused() -> None:
 def test_module_that_is_not_of_transformers_is_refused() -> None:
     with pytest.raises(UnsupportedArchitectureError, match="export of Linear requested"):
         resolve(torch.nn.Linear(2, 2), tiny.tokenizer(), ExportConfig())
+
+
+def test_config_that_is_not_json_is_refused(checkpoint: Path) -> None:
+    (checkpoint / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="config.json cannot be read"):
+        load(checkpoint)
+
+
+def test_config_value_of_the_wrong_type_is_told(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="config hidden_size='wide' requested"):
+        load(checkpoint, overrides={"hidden_size": "wide"})
+
+
+def test_config_entries_that_do_not_go_together_are_told(checkpoint: Path) -> None:
+    changes = {"hidden_size": 30, "num_attention_heads": 4}
+    with pytest.warns(UserWarning, match="random weights"), pytest.raises(ConfigError, match="there is no such model"):
+        load(checkpoint, overrides=changes, from_scratch=True)
+
+
+def test_weights_read_into_a_changed_config_warn(checkpoint: Path) -> None:
+    with pytest.warns(UserWarning, match="weights trained with another config are read into a changed one"):
+        load(checkpoint, overrides={"num_attention_heads": 2})
+
+
+def test_export_leaves_the_random_numbers_of_the_caller_alone(checkpoint: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with pytest.warns(UserWarning, match="needs training"):
+        load(checkpoint, num_labels=4)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_module_with_nan_is_refused() -> None:
+    module = tiny.bert()
+    with torch.no_grad():
+        module.classifier.bias[0] = torch.nan
+    with pytest.raises(CheckpointError, match="classifier.bias hold NaN or infinity"):
+        resolve(module, tiny.tokenizer(), ExportConfig())
+
+
+def test_revision_of_a_folder_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="revision 'main' requested, .* is a folder, which has none"):
+        load(checkpoint, revision="main")

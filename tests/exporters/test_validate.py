@@ -57,6 +57,11 @@ def test_wrong_shape_and_non_finite_values_stop_the_export(answer: np.ndarray, m
         compare(FakeSession(answer), [FEED], [EXPECTED])
 
 
+def test_torch_that_answers_nan_stops_the_export() -> None:
+    with pytest.raises(ToleranceError, match="torch answers NaN or infinity"):
+        compare(FakeSession(EXPECTED), [FEED], [np.full((3, 2), np.nan, np.float32)])
+
+
 def test_right_interface_passes() -> None:
     check_interface(Signature(INPUTS, (LOGITS,)), DISTILBERT, 2)
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ortolan.errors import InvalidInputError
+
 Array = NDArray[Any]
 
 DTYPES = {
@@ -73,5 +75,14 @@ class Session(Protocol):
 
 
 def conform(array: Array, spec: TensorSpec) -> Array:
-    """Give an array the dtype that a graph wants; no copy is made where it has it already."""
-    return np.ascontiguousarray(array, dtype=np.dtype(spec.dtype))
+    """Give an array the dtype that a graph wants; no copy is made where it has it already.
+
+    Raises:
+        InvalidInputError: It holds fractions, NaN or infinity, and the graph wants whole numbers.
+    """
+    dtype = np.dtype(spec.dtype)
+    if array.dtype.kind == "f" and dtype.kind in "iu" and not (np.isfinite(array) & (array == np.rint(array))).all():
+        raise InvalidInputError(
+            f"{spec.name} requested", f"got {array.dtype} values that are not whole", f"pass {spec.dtype}"
+        )
+    return np.ascontiguousarray(array, dtype=dtype)

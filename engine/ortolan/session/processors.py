@@ -105,10 +105,9 @@ def _affinity() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _core_of(cpu: int) -> tuple[str, str]:
-    topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-    core = _read(topology / "core_id").strip()
-    return (_read(topology / "physical_package_id").strip(), core) if core else ("", f"cpu{cpu}")
+def _core_of(cpu: int) -> str:
+    # not core_id, which repeats in each die or cluster of a package
+    return _read(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).strip() or str(cpu)
 
 
 def _read(path: Path) -> str:

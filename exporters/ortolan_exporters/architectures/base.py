@@ -16,7 +16,6 @@ class Architecture:
         heads: For each task, the class of transformers that has the head for it.
         inputs: Graph inputs, each int64 [B, S], in the order of the traced call.
         max_length: Entry of the config that counts the positions.
-        num_layers: Entry of the config that counts the layers.
         tolerance: Largest difference of fp32 logits to torch that passes.
     """
 
@@ -24,7 +23,6 @@ class Architecture:
     heads: Mapping[str, str]
     inputs: tuple[str, ...]
     max_length: str = "max_position_embeddings"
-    num_layers: str = "num_hidden_layers"
     tolerance: float = 1e-4
 
     def positions(self, config: Any) -> int:

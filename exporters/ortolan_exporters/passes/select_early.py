@@ -64,7 +64,9 @@ def _is_choice(node: ir.Node, index: int) -> bool:
 
 def _token_operands(node: ir.Node) -> list[ir.Value]:
     """Operands [B, S, H] of a node that makes each token of its result of the same token of these, or none."""
-    if node.op_type in UNARY or node.op_type == "LayerNormalization":
+    if node.op_type == "LayerNormalization":
+        candidates = node.inputs[:1] if node.attributes.get_int("axis", -1) in (-1, 2) else ()
+    elif node.op_type in UNARY:
         candidates = node.inputs[:1]
     elif node.op_type == "MatMul":
         weight = node.inputs[1]
