@@ -23,11 +23,17 @@ PROCESSES = 10
 SCRIPTS = {
     "import numpy": "import numpy",
     "import ortolan": "import ortolan",
-    "first answer": (
-        "import ortolan\n"
-        "answer = ortolan.pipeline('sentiment-analysis', sys.argv[1], precision='int8')('We are very happy.')\n"
-        "assert answer[0]['label'] == 'POSITIVE'\n"
-    ),
+    "first answer, ortolan int8": """\
+import ortolan
+answer = ortolan.pipeline("sentiment-analysis", sys.argv[1], precision="int8")("We are very happy.")
+assert answer[0]["label"] == "POSITIVE"
+assert not {"torch", "transformers", "onnx"} & set(sys.modules)
+""",
+    "first answer, transformers fp32": """\
+import torch, transformers
+answer = transformers.pipeline("sentiment-analysis", sys.argv[2], dtype=torch.float32)("We are very happy.")
+assert answer[0]["label"] == "POSITIVE"
+""",
 }
 
 MEASURED = """\
@@ -40,7 +46,6 @@ try:  # Linux; getrusage would tell the peak of the parent, which a child inheri
 except OSError:
     import resource
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert not {{"torch", "transformers", "onnx"}} & set(sys.modules)
 print(seconds, peak)
 """
 
@@ -68,7 +73,7 @@ def main() -> int:
 
 def measure(script: str, artifact: Path) -> tuple[float, float]:
     """Run a script in a new process; returns its seconds, the interpreter's start left out, and its peak bytes."""
-    command = [sys.executable, "-c", MEASURED.format(script=script), str(artifact)]
+    command = [sys.executable, "-c", MEASURED.format(script=script), str(artifact), str(CHECKPOINT)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds, peak = done.stdout.split()
     return float(seconds), float(peak)

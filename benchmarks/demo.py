@@ -21,10 +21,11 @@ import transformers
 import ortolan
 from benchmarks.contenders import Eager, Ortolan, four_contenders
 from benchmarks.record import OUT, print_environment, write_record
-from benchmarks.timing import CALLS, Times, interleave, table, to_json
+from benchmarks.tables import table, to_json
 from ortolan.cli import main as ortolan_command
 from ortolan_exporters import export
 from ortolan_exporters.example_inputs import example_batch
+from ortolan_exporters.timing import CALLS, Times, interleave
 
 CHECKPOINT = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 LENGTHS = (16, 64, 128)

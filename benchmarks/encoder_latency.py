@@ -18,9 +18,10 @@ import transformers
 
 from benchmarks.contenders import four_contenders
 from benchmarks.record import print_environment, write_record
-from benchmarks.timing import CALLS, Times, interleave, table, to_json
+from benchmarks.tables import table, to_json
 from ortolan_exporters import export
 from ortolan_exporters.example_inputs import example_batch
+from ortolan_exporters.timing import CALLS, Times, interleave
 
 TOKENIZER = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 SHAPES = ((1, 8), (1, 16), (1, 32), (1, 64), (1, 128), (8, 32), (8, 128))

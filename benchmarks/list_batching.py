@@ -14,10 +14,11 @@ from pathlib import Path
 
 import ortolan
 from benchmarks.record import print_environment, write_record
-from benchmarks.timing import interleave, to_json
+from benchmarks.tables import to_json
 from ortolan.batch.policy import plan_batches
 from ortolan.request import TextInput
 from ortolan_exporters import export
+from ortolan_exporters.timing import interleave
 
 CHECKPOINT = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 BUDGETS = (1, 64, 128, 256, 512, 1024, 4096)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from ortolan_exporters.architectures.base import Architecture
 from ortolan_exporters.example_inputs import example_batch
 from ortolan_exporters.passes.registry import AttentionForm
 from ortolan_exporters.reference import Feed
+from ortolan_exporters.timing import interleave
 
 DISABLED_OPTIMIZERS: tuple[tuple[str, ...], ...] = (
     (),
     # ONNX Runtime's CPU SkipLayerNormalization has been slower than the Add and LayerNormalization it replaces
     ("SkipLayerNormFusion",),
 )
-SHAPES = ((1, 16), (1, 128), (8, 64))
-ROUNDS = 7
+SHAPES = ((1, 16), (1, 128), (8, 32))
+ROUNDS = 5
+CALLS = 3
+
+Way = tuple[AttentionForm, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +38,15 @@ class Measured:
     Attributes:
         attention: Form of the attention.
         disabled_optimizers: Rewrites of ONNX Runtime that are left out.
-        milliseconds: Median of `ROUNDS` runs for each shape, "B x S".
+        milliseconds: Median call for each shape, "B x S".
+        speed: How many times as quick as the first way that was measured: geometric mean over the shapes of the
+            median ratio within a round, so that each shape counts alike.
     """
 
     attention: AttentionForm
     disabled_optimizers: tuple[str, ...]
     milliseconds: Mapping[str, float]
-
-    @property
-    def score(self) -> float:
-        """Geometric mean of the medians: each shape counts alike."""
-        return statistics.geometric_mean(self.milliseconds.values())
+    speed: float
 
     def to_json(self) -> dict[str, Any]:
         """Turn it into what a manifest holds."""
@@ -52,13 +54,14 @@ class Measured:
             "attention": self.attention,
             "disabled_optimizers": list(self.disabled_optimizers),
             "milliseconds": {shape: round(value, 4) for shape, value in self.milliseconds.items()},
+            "speed": round(self.speed, 4),
         }
 
 
 def measure(
     files: Mapping[AttentionForm, Path], provider: Provider, architecture: Architecture, vocabulary: int, longest: int
 ) -> list[Measured]:
-    """Time every form with every set of disabled optimizers, interleaved so that a busy moment hits all alike.
+    """Time every form with every set of disabled optimizers, each at its turn.
 
     All of them are loaded at once: the weights stand in memory six times.
 
@@ -74,16 +77,16 @@ def measure(
     """
     config = SessionConfig(provider=provider.name)
     ways = [(form, disabled) for form in files for disabled in DISABLED_OPTIMIZERS]
-    sessions = [OrtSession(files[form], provider, config, disabled) for form, disabled in ways]
+    sessions = {way: OrtSession(files[way[0]], provider, config, way[1]) for way in ways}
     shapes = [(rows, min(length, longest)) for rows, length in SHAPES]
     feeds = [example_batch(architecture.inputs, *shape, vocabulary=vocabulary, padding=False) for shape in shapes]
-    by_shape = [_interleaved(sessions, feed) for feed in feeds]
-    names = [f"{rows} x {length}" for rows, length in shapes]
-    found = [
-        Measured(form, disabled, dict(zip(names, medians, strict=True)))
-        for (form, disabled), medians in zip(ways, zip(*by_shape, strict=True), strict=True)
-    ]
-    return sorted(found, key=lambda one: one.score)
+    times = [interleave(_calls(sessions, feed), ROUNDS, f"attention forms at {_shape(feed)}", CALLS) for feed in feeds]
+    found = []
+    for form, disabled in ways:
+        milliseconds = {_shape(feed): one[form, disabled].median for feed, one in zip(feeds, times, strict=True)}
+        ratios = [one[form, disabled].times_as_quick_as(one[ways[0]]) for one in times]
+        found.append(Measured(form, disabled, milliseconds, statistics.geometric_mean(ratios)))
+    return sorted(found, key=lambda one: -one.speed)
 
 
 def to_json(found: Sequence[Measured]) -> dict[str, Any]:
@@ -97,13 +100,10 @@ def to_json(found: Sequence[Measured]) -> dict[str, Any]:
     }
 
 
-def _interleaved(sessions: Sequence[OrtSession], feed: Feed) -> list[float]:
-    """Median milliseconds of each session on one batch."""
-    times: list[list[float]] = [[] for _ in sessions]
-    for turn in range(ROUNDS + 1):
-        for session, taken in zip(sessions, times, strict=True):
-            start = time.perf_counter()
-            session.run(feed)
-            if turn:  # the first run allocates
-                taken.append((time.perf_counter() - start) * 1e3)
-    return [statistics.median(taken) for taken in times]
+def _calls(sessions: Mapping[Way, OrtSession], feed: Feed) -> dict[Way, Callable[[], object]]:
+    return {way: partial(session.run, feed) for way, session in sessions.items()}
+
+
+def _shape(feed: Feed) -> str:
+    rows, length = feed["input_ids"].shape
+    return f"{rows} x {length}"

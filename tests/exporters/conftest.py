@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ortolan import Artifact
-from ortolan_exporters import export
+from ortolan_exporters import choose, export
 from tests import tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _measure_once() -> Iterator[None]:
+    """Time each attention form once: which one is quickest is of no interest here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "ROUNDS", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

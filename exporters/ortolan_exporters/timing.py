@@ -1,4 +1,4 @@
-"""Timing that a busy machine disturbs as little as possible: contenders take turns, medians are reported.
+"""Timing that a busy machine disturbs as little as possible: contenders take turns, medians decide.
 
 A ratio is the median over the rounds of the ratio within each round: a shared machine has slow minutes, and a round
 is short enough for all contenders to be in the same one.
@@ -10,14 +10,20 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ortolan_exporters.progress import track
+
+Name = TypeVar("Name")
 
 CALLS = 5
 """Timed calls of one contender in a round."""
 
-REST_SECONDS = 0.1
+REST_SECONDS = 0.03
 """Rest before a contender's turn, in which the threads of the one before stop spinning."""
+
+WARM_UP_SECONDS = 0.05
+"""Uncounted calls of a contender at its turn: after a rest, caches and clocks take a while to come up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,8 @@ class Times:
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, what: str, calls: int = CALLS
-) -> dict[str, Times]:
+    contenders: Mapping[Name, Callable[[], object]], rounds: int, what: str, calls: int = CALLS
+) -> dict[Name, Times]:
     """Let contenders take turns: in each round each one rests, warms up, and runs a few times.
 
     One call each in turn would not be fair: the threads of the one before go on spinning for a while, on the cores that
@@ -61,36 +67,20 @@ def interleave(
         what: Says in the progress bar what is timed.
         calls: Timed calls of one contender in a round.
     """
-    taken: dict[str, list[list[float]]] = {name: [] for name in contenders}
+    taken: dict[Name, list[list[float]]] = {name: [] for name in contenders}
     for _ in track(range(rounds), what):
         for name, call in contenders.items():
             time.sleep(REST_SECONDS)
-            call()
-            call()
+            _warm_up(call)
             taken[name].append([_milliseconds(call) for _ in range(calls)])
     return {name: Times(by_round) for name, by_round in taken.items()}
 
 
-def table(head: str, rows: Mapping[str, Mapping[str, Times]], baseline: str) -> str:
-    """Lay out medians, each with how many times as quick as the baseline it is, as Markdown.
-
-    Args:
-        head: Title of the first column.
-        rows: For each case, the times of each contender.
-        baseline: The contender that the others are compared with.
-    """
-    names = list(next(iter(rows.values())))
-    lines = [f"| {head} | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
-    for case, times in rows.items():
-        ratios = {name: times[name].times_as_quick_as(times[baseline]) for name in names if name != baseline}
-        cells = [f"{times[name].median:.1f}" + (f" ({ratios[name]:.1f}x)" if name in ratios else "") for name in names]
-        lines.append(f"| {case} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def to_json(rows: Mapping[str, Mapping[str, Times]]) -> dict[str, dict[str, list[list[float]]]]:
-    """Turn times into what a record holds: every call."""
-    return {case: {name: times.rounds for name, times in found.items()} for case, found in rows.items()}
+def _warm_up(call: Callable[[], object]) -> None:
+    until = time.perf_counter() + WARM_UP_SECONDS
+    call()
+    while time.perf_counter() < until:
+        call()
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
