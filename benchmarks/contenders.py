@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +79,10 @@ def four_contenders(load: Callable[[], Any], tokenizer: Any, folder: Path) -> di
         "Ortolan fp32": Ortolan(folder, "fp32"),
         "Ortolan int8": Ortolan(folder, "int8"),
     }
+
+
+def check_parity(contenders: Mapping[str, Eager | Ortolan], feed: Feed) -> None:
+    """Stop unless fp32 answers what torch answers: parity comes before timing."""
+    difference = np.abs(contenders["Ortolan fp32"].logits(feed) - contenders["eager fp32"].logits(feed)).max()
+    if not difference <= 1e-4:
+        raise SystemExit(f"fp32 differs from torch by {difference:.2g}: nothing is timed")

@@ -15,11 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import transformers
 
 import ortolan
-from benchmarks.contenders import Eager, Ortolan, four_contenders
+from benchmarks.contenders import Eager, Ortolan, check_parity, four_contenders
 from benchmarks.record import OUT, print_environment, write_record
 from benchmarks.tables import table, to_json
 from ortolan.cli import main as ortolan_command
@@ -85,13 +84,20 @@ def race(artifact: Path) -> None:
     write_record("demo", settings, to_json(rows))
 
 
+def accuracies(artifact: Path) -> dict[str, float]:
+    """Held-out accuracy of torch and of each precision, as the gate measured it."""
+    metrics = {name: one.quality["metric"] for name, one in ortolan.Artifact.open(artifact).manifest.precisions.items()}
+    return {"texts": metrics["int8"]["texts"], "torch": metrics["int8"]["torch"]} | {
+        name: metric["this"] for name, metric in metrics.items()
+    }
+
+
 def time_length(contenders: dict[str, Eager | Ortolan], length: int) -> dict[str, Times]:
     """Time one text of so many tokens, after checking that all answer alike."""
     inputs = ("input_ids", "attention_mask", "token_type_ids")
     feed = example_batch(inputs, 1, length, vocabulary=30_000, padding=False)
     feed["token_type_ids"][:] = 0
-    wanted = contenders["eager fp32"].logits(feed)
-    assert np.abs(contenders["Ortolan fp32"].logits(feed) - wanted).max() < 1e-4, "parity comes before timing"
+    check_parity(contenders, feed)
     calls = {name: (lambda one=one: one.logits(feed)) for name, one in contenders.items()}
     return interleave(calls, ROUNDS, f"1 x {length}")
 

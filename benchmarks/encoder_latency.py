@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks.contenders import four_contenders
+from benchmarks.contenders import check_parity, four_contenders
 from benchmarks.record import print_environment, write_record
 from benchmarks.tables import table, to_json
 from ortolan_exporters import export
@@ -42,6 +42,7 @@ def main() -> int:
             feed = example_batch(
                 ("input_ids", "attention_mask"), rows_of_batch, length, vocabulary=30_000, padding=False
             )
+            check_parity(contenders, feed)
             calls = {name: (lambda one=one, feed=feed: one.logits(feed)) for name, one in contenders.items()}
             case = f"{rows_of_batch} x {length}"
             rows[case] = interleave(calls, ROUNDS, case)

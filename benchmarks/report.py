@@ -1,0 +1,105 @@
+"""Puts the numbers of the records in benchmarks/records/ into the README: tables are made, never typed.
+
+cp benchmarks/out/*.json benchmarks/records/ && python -m benchmarks.report
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import table
+from ortolan_exporters.timing import Times
+
+RECORDS = Path(__file__).parent / "records"
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- numbers: made by benchmarks/report.py -->", "<!-- end of numbers -->"
+
+
+def main() -> int:
+    """Rewrite the part of the README between the two marks."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    parts = [default_model(), distilbert(), cold_start(), batching()]
+    README.write_text(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
+    return 0
+
+
+def read(name: str) -> dict[str, Any]:
+    """Read a record."""
+    document: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def rows(record: dict[str, Any]) -> dict[str, dict[str, Times]]:
+    """Times of each case and contender in a record."""
+    return {case: {name: Times(runs) for name, runs in found.items()} for case, found in record["cases"].items()}
+
+
+def source(record: dict[str, Any]) -> str:
+    """Name the script, the machine and the versions of a record."""
+    name, found = record["benchmark"], record["environment"]
+    versions = ", ".join(f"{key} {found['versions'][key]}" for key in ("torch", "transformers", "onnxruntime"))
+    return (
+        f"`python -m benchmarks.{name}`, record `benchmarks/records/{name}.json`: {found['processor']}, "
+        f"{found['threads']} cores of a shared machine, {versions}."
+    )
+
+
+def worst(record: dict[str, Any]) -> str:
+    """Say how slow the slowest twentieth of the int8 calls was."""
+    tails = [f"{times['Ortolan int8'].p95:.1f} at {case}" for case, times in rows(record).items()]
+    return "95th percentile of int8, milliseconds: " + ", ".join(tails) + "."
+
+
+def default_model() -> str:
+    """Accuracy and speed of the default model."""
+    record = read("demo")
+    found = record["settings"]["accuracy"]
+    shown = ", ".join(f"{name} {found[name]:.4f}" for name in ("torch", "fp32", "int8"))
+    return (
+        f"The default model, on {found['texts']} held-out sentences: accuracy {shown}.\n\n"
+        "Median milliseconds, and in brackets how many times as quick as eager fp32:\n\n"
+        f"{table('MiniLM-L6, real weights', rows(record), 'eager fp32')}\n\n{worst(record)}\n{source(record)}"
+    )
+
+
+def distilbert() -> str:
+    """Speed at the size of DistilBERT-base."""
+    record = read("encoder_latency")
+    return (
+        f"{table('DistilBERT-base, random weights, B x S', rows(record), 'eager fp32')}\n\n"
+        f"{worst(record)}\n{source(record)}"
+    )
+
+
+def cold_start() -> str:
+    """What a new process pays."""
+    record = read("cold_start")
+    lines = ["| in a new process | median s | median peak MB |", "| --- | --- | --- |"]
+    for name, runs in record["cases"].items():
+        seconds, peaks = zip(*runs, strict=True)
+        lines.append(f"| {name} | {statistics.median(seconds):.3f} | {statistics.median(peaks) / 1e6:.0f} |")
+    return "\n".join(lines) + "\n\n" + source(record)
+
+
+def batching() -> str:
+    """What the token budget of a batch is worth."""
+    record = read("list_batching")
+    found = rows(record)
+    budgets = list(next(iter(found.values())))
+    lines = ["| tokens a batch | " + " | ".join(found) + " |", "| --- |" + " --- |" * len(found)]
+    lines += [
+        f"| {budget} | " + " | ".join(f"{times[budget].median:.0f}" for times in found.values()) + " |"
+        for budget in budgets
+    ]
+    title = f"{record['settings']['sentences']} sentences in a list, median milliseconds; 256 is what a pipeline uses:"
+    return f"{title}\n\n" + "\n".join(lines) + "\n\n" + source(record)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
