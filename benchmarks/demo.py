@@ -75,6 +75,7 @@ def race(artifact: Path) -> None:
     print_environment()
     print("The sentences include tokenization, and run in the same length-sorted batches for all.")
     settings = {
+        "accuracy": accuracies(artifact),
         "calls": CALLS,
         "rounds": ROUNDS,
         "rounds_mixed": ROUNDS_MIXED,

@@ -45,7 +45,7 @@ def main() -> int:
                     model(**model.tokenizer.pad([encodings[i] for i in batch]))
 
             calls = {str(budget): (lambda budget=budget: run(budget)) for budget in BUDGETS}
-            cases[precision] = interleave(calls, ROUNDS, f"{precision}, budgets")
+            cases[precision] = interleave(calls, ROUNDS, f"{precision}, budgets", calls=2)
     print(f"{NUM_SENTENCES} held-out sentences, at most 32 rows a batch; median milliseconds, without tokenization\n")
     print("| tokens a batch | " + " | ".join(cases) + " |\n| --- | --- | --- |")
     for budget in map(str, BUDGETS):
