@@ -122,9 +122,10 @@ def test_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         pytest.fail("nothing may be done")
 
 
+# A runner in the background ignores ctrl-C, and its children inherit that: the first lines take it back.
 SLEEPER = """
-import sys, time
-from pathlib import Path
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from ortolan_exporters import cli, recipe
 def resolve(*_):
     print("working", flush=True)
