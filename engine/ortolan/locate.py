@@ -40,6 +40,7 @@ def locate(model: str | Path | None, task: str, *, revision: str | None = None, 
     Raises:
         MissingFileError: Nothing of that name is to be had.
         ArtifactError: A checkpoint that has to be exported and can't be.
+        ConfigError: A revision of a folder.
     """
     name = default_model(task) if model is None else model
     folder = Path(name)

@@ -36,9 +36,8 @@ moves a whole tensor's activations by one step of 255."""
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A graph on disk, loaded, with what is known of it."""
+    """What is known of a graph, and why it must not be published, if so."""
 
-    session: OrtSession
     record: PrecisionRecord
     faults: list[str]
 
@@ -120,7 +119,7 @@ class Workshop:
             cpu_features=tuple(sorted(cpu_features())),
             golden=evidence.golden_outputs(session, tolerance if precision == "fp32" else INT8_GOLDEN_TOLERANCE),
         )
-        return _Candidate(session, record, reasons)
+        return _Candidate(record, reasons)
 
     def _finish(self, precision: Precision, candidate: _Candidate) -> PrecisionRecord:
         record = candidate.record

@@ -105,25 +105,30 @@ def _is_embedding(node: ir.Node) -> bool:
     return table is not None and is_rows and value is not None and len(value.uses()) == 1 and table.shape[0] > 4096
 
 
-def _quantize_input(x: ir.Value, quantized: dict[ir.Value, Quantized]) -> tuple[list[ir.Node], Quantized]:
-    """Quantize an activation where nobody has: query, key and value read the same tensor."""
+def _quantize_input(node: ir.Node, quantized: dict[ir.Value, Quantized]) -> tuple[list[ir.Node], Quantized]:
+    """Quantize a node's activation where nobody has: query, key and value read the same tensor."""
+    x = node.inputs[0]
+    assert x is not None  # _is_product and _is_attention have looked
     if x in quantized:
         return [], quantized[x]
-    node = ir.node("DynamicQuantizeLinear", [x], num_outputs=3)
-    for value, part in zip(node.outputs, ("quantized", "scale", "zero_point"), strict=True):
+    new = ir.node("DynamicQuantizeLinear", [x], num_outputs=3)
+    for value, part in zip(new.outputs, ("quantized", "scale", "zero_point"), strict=True):
         value.name = f"{x.name}.{part}"
-    quantized[x] = Quantized(*node.outputs)
-    return [node], quantized[x]
+    quantized[x] = Quantized(*new.outputs)
+    return [new], quantized[x]
+
+
+def _quantize_matrix(node: ir.Node) -> tuple[str, NDArray[np.int8], NDArray[np.float32]]:
+    """Name of a node's weight, its integers [K, N], and the scale of each column [N]."""
+    weight, matrix = node.inputs[1], weight_of(node, 1)
+    assert weight is not None  # as above
+    assert matrix is not None
+    return str(weight.name), *quantize_weight(matrix, axis=0)
 
 
 def _quantize_product(graph: ir.Graph, node: ir.Node, quantized: dict[ir.Value, Quantized]) -> None:
-    x, weight, matrix = node.inputs[0], node.inputs[1], weight_of(node, 1)
-    assert x is not None  # _is_product has looked
-    assert weight is not None
-    assert matrix is not None
-    new, q = _quantize_input(x, quantized)
-    integers, scales = quantize_weight(matrix, axis=0)
-    name = str(weight.name)
+    new, q = _quantize_input(node, quantized)
+    name, integers, scales = _quantize_matrix(node)
     weights = constant(graph, f"{name}.int8", integers)
     product = ir.node("MatMulInteger", [q.integers, weights, q.zero_point], name=node.name)
     cast = ir.node("Cast", [product.outputs[0]], {"to": ir.DataType.FLOAT})
@@ -136,13 +141,8 @@ def _quantize_product(graph: ir.Graph, node: ir.Node, quantized: dict[ir.Value, 
 
 def _quantize_attention(graph: ir.Graph, node: ir.Node, quantized: dict[ir.Value, Quantized]) -> None:
     """Attention(x, W, b, mask) becomes QAttention(q(x), int8 W, b, scale of x, scale of W, mask, zero points)."""
-    x, weight, matrix = node.inputs[0], node.inputs[1], weight_of(node, 1)
-    assert x is not None  # _is_attention has looked
-    assert weight is not None
-    assert matrix is not None
-    new, q = _quantize_input(x, quantized)
-    integers, scales = quantize_weight(matrix, axis=0)
-    name = str(weight.name)
+    new, q = _quantize_input(node, quantized)
+    name, integers, scales = _quantize_matrix(node)
     result = ir.node(
         "QAttention",
         [
