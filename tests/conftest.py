@@ -19,7 +19,7 @@ GOLDENS = Path(__file__).parent / "goldens"
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
     """A copy of the checked-in artifact: tiny BERT, fp32 and int8. Free to be damaged."""
-    return Path(shutil.copytree(GOLDENS / "artifact-v1", tmp_path / "artifact"))
+    return Path(shutil.copytree(GOLDENS / "artifact-v2", tmp_path / "artifact"))
 
 
 @pytest.fixture(autouse=True)

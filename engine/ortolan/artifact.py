@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ortolan.errors import ArtifactError, FormatVersionError, HashMismatchError, MissingFileError
-from ortolan.manifest import EXPORT_AGAIN, MANIFEST_NAME, FileRecord, Manifest
+from ortolan.manifest import EXPORT_AGAIN, MANIFEST_NAME, FileRecord, Graph, Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,10 @@ class Artifact:
             raise HashMismatchError(
                 asked, f"{', '.join(damaged)} differs from what was exported", f"copy it again, or {EXPORT_AGAIN}"
             )
+
+    def files_of(self, graph: Graph) -> list[str]:
+        """Name the files of a graph: the graph itself, and its weights where they are kept apart."""
+        return [name for name in (graph.file, f"{graph.file}_data") if name in self.manifest.files]
 
     def tokenizer_files(self) -> list[str]:
         """Names of the tokenizer's files that the runtime reads."""

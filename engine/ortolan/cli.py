@@ -6,11 +6,12 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ortolan.artifact import Artifact
+from ortolan.config import PRECISIONS
 from ortolan.errors import InvalidInputError, OrtolanError
 from ortolan.pipeline import pipeline
 from ortolan.session.providers import PROVIDERS
@@ -19,6 +20,8 @@ from ortolan.verify import verify
 from ortolan.version import __version__
 
 DESCRIPTION = "Export transformers models to verified ONNX artifacts and run them without torch."
+
+MAX_LABELS_SHOWN = 20
 
 EXAMPLES = """\
 examples:
@@ -86,7 +89,7 @@ def run_parser() -> argparse.ArgumentParser:
     run.add_argument("--model", metavar="M", help="artifact, checkpoint or Hub id; by default that of the task")
     run.add_argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
     run.add_argument("--provider", metavar="P", default="auto", help=f"auto, {', '.join(PROVIDERS)} (default: auto)")
-    run.add_argument("--precision", metavar="P", default="auto", help="auto, fp32, int8 (default: auto)")
+    run.add_argument("--precision", metavar="P", default="auto", help=f"auto, {', '.join(PRECISIONS)} (default: auto)")
     run.add_argument("--top-k", metavar="K", type=int, help="labels for each text; 0 for all")
     run.add_argument("--truncation", action="store_true", help="cut texts that are too long, instead of refusing them")
     run.add_argument("--max-length", metavar="N", type=int, help="most tokens of a text")
@@ -168,7 +171,9 @@ def _inspect(flags: argparse.Namespace) -> int:
     size = sum(record.bytes for record in manifest.files.values())
     print(f"{manifest.source['name']}: {manifest.architecture}, {manifest.task}, up to {manifest.max_length} tokens")
     print(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, exported by ortolan {manifest.ortolan}")
-    print("labels: " + ", ".join(artifact.id2label.values()))
+    if len(labels := list(artifact.id2label.values())) > MAX_LABELS_SHOWN:
+        labels = [*labels[:MAX_LABELS_SHOWN], f"and {len(labels) - MAX_LABELS_SHOWN} more"]
+    print("labels: " + ", ".join(labels))
     for precision, record in manifest.precisions.items():
         graph, quality = record.graphs["model"], record.quality
         print(f"\n{precision}: {graph.file}, {manifest.files[graph.file].bytes / 1e6:.1f} MB")
@@ -177,20 +182,28 @@ def _inspect(flags: argparse.Namespace) -> int:
         for provider, choice in record.providers.items():
             without = ", ".join(choice["disabled_optimizers"]) or "none"
             print(f"  {provider}: {choice['attention']} attention, disabled optimizers: {without}")
-        print(f"  logits within {record.parity['max_difference']:.2g} of torch in {record.parity['batches']} batches")
-        print(
-            f"  same label {quality['label_agreement']:.2%} of {quality['texts']} texts, probabilities differ by "
-            f"{quality['mean_probability_difference']:.2g} on average, "
-            f"{quality['max_probability_difference']:.2g} at most"
-        )
+        print(f"  outputs within {record.parity['max_difference']:.2g} of torch in {record.parity['batches']} batches")
+        print(f"  {_quality(quality)}")
         if metric := quality.get("metric"):
             print(
-                f"  {metric['name']} on {metric['texts']} labelled texts: torch {metric['torch']:.4f}, "
+                f"  {metric['name']} on {metric['texts']} examples: torch {metric['torch']:.4f}, "
                 f"{precision} {metric['this']:.4f}"
             )
         if record.kept_fp32:
             print(f"  kept in fp32: {', '.join(record.kept_fp32)}")
     return 0
+
+
+def _quality(quality: Mapping[str, Any]) -> str:
+    if quality["measure"] == "cosine":
+        return (
+            f"cosine with torch's {quality['mean_cosine']:.5f} on average, {quality['min_cosine']:.5f} at least, "
+            f"of {quality['texts']} texts"
+        )
+    return (
+        f"same label {quality['label_agreement']:.2%} of {quality['texts']} texts, probabilities differ by "
+        f"{quality['mean_probability_difference']:.2g} on average, {quality['max_probability_difference']:.2g} at most"
+    )
 
 
 def _verify(flags: argparse.Namespace) -> int:

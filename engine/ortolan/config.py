@@ -8,8 +8,10 @@ from typing import Literal, get_args
 
 from ortolan.errors import ConfigError
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "int8-static", "int4", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""fp32 as trained; int8 with activations quantized as they come; int8-static with their ranges fixed at export;
+int4 weights alone, in blocks of 32; fp16 for GPUs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

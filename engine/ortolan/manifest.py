@@ -13,10 +13,16 @@ from ortolan.request import TextInput
 from ortolan.session.base import Signature, TensorSpec
 
 MANIFEST_NAME = "ortolan.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when an older reader could no longer understand a manifest. Old formats are read for ever."""
 
 EXPORT_AGAIN = "export the checkpoint again"
+
+QUALITY_NUMBERS = {
+    "labels": ("label_agreement", "mean_probability_difference", "max_probability_difference"),
+    "cosine": ("mean_cosine", "min_cosine"),
+}
+"""What a record of quality holds beside the number of texts, for each way to measure it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,11 @@ class GoldenOutputs:
     """What a precision answered to the golden inputs when it was exported.
 
     Attributes:
-        logits: One row for each golden input.
+        values: For each golden input a sample of its outputs, as `golden_sample` takes it.
         tolerance: Largest difference that another machine may show.
     """
 
-    logits: list[list[float]]
+    values: list[list[float]]
     tolerance: float
 
 
@@ -61,10 +67,12 @@ class PrecisionRecord:
         graphs: The graphs it needs, by role; an encoder has one, "model".
         providers: For each provider measured: attention form, disabled optimizers and the times that decided.
         parity: Differences to torch.
-        quality: Label agreement, probability differences, the metric on labelled data if there was any.
+        quality: How the answers differ from torch's: its `measure` says whether as labels or as directions of
+            vectors ("cosine"). The metric on labelled data, if there was any.
         kept_fp32: Layers that were left in fp32 to pass the gate.
         cpu_features: Instruction sets of the machine that measured.
         golden: Replayed by `ortolan verify`.
+        forms: Graphs with other forms of attention that were kept for `ortolan tune`, by name of the form.
     """
 
     graphs: Mapping[str, Graph]
@@ -74,6 +82,7 @@ class PrecisionRecord:
     kept_fp32: tuple[str, ...]
     cpu_features: tuple[str, ...]
     golden: GoldenOutputs
+    forms: Mapping[str, Graph] = field(default_factory=dict)
 
     def disabled_optimizers(self, provider: str) -> tuple[str, ...]:
         """ONNX Runtime rewrites that slow this graph down on a provider; none where nothing was measured."""
@@ -133,7 +142,7 @@ class Manifest:
                 "upgrade ortolan",
             )
         try:
-            manifest = cls._parse(document)
+            manifest = cls._parse(_from_format_1(document) if version == 1 else document)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise FormatVersionError(asked, f"{MANIFEST_NAME} is damaged ({reason})", EXPORT_AGAIN) from error
@@ -201,11 +210,25 @@ def _parse_golden_input(entry: Mapping[str, Any]) -> GoldenInput:
     return golden
 
 
+def _from_format_1(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring format 1, which knew classifiers alone, into the present one."""
+    precisions = {
+        name: {
+            **entry,
+            "quality": {"measure": "labels", **entry["quality"]},
+            "golden": {"values": entry["golden"]["logits"], "tolerance": entry["golden"]["tolerance"]},
+            "forms": {},
+        }
+        for name, entry in document["precisions"].items()
+    }
+    return {**document, "precisions": precisions}
+
+
 def _parse_golden_outputs(entry: Mapping[str, Any], num_inputs: int) -> GoldenOutputs:
-    logits = [[float(value) for value in row] for row in entry["logits"]]
-    _expect(len(logits) == num_inputs, f"{num_inputs} golden inputs have {len(logits)} golden outputs")
-    _expect(len({len(row) for row in logits}) == 1, "golden outputs differ in length")
-    return GoldenOutputs(logits, float(entry["tolerance"]))
+    values = [[float(value) for value in row] for row in entry["values"]]
+    _expect(len(values) == num_inputs, f"{num_inputs} golden inputs have {len(values)} golden outputs")
+    _expect(all(values), "a golden output is empty")
+    return GoldenOutputs(values, float(entry["tolerance"]))
 
 
 def _parse_numbers(entry: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -224,26 +247,25 @@ def _parse_provider(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_precision(
     entry: Mapping[str, Any], files: Mapping[str, FileRecord], num_golden_inputs: int
 ) -> PrecisionRecord:
-    graphs = {role: Graph(g["file"], _parse_signature(g["signature"])) for role, g in entry["graphs"].items()}
+    graphs, forms = _parse_graphs(entry["graphs"]), _parse_graphs(entry["forms"])
     _expect("model" in graphs, "it has no graph 'model'")
-    unknown = [graph.file for graph in graphs.values() if graph.file not in files]
+    unknown = [graph.file for graph in (*graphs.values(), *forms.values()) if graph.file not in files]
     if unknown:
         raise ValueError(f"no hash for {unknown}")
     return PrecisionRecord(
         graphs=graphs,
         providers={name: _parse_provider(record) for name, record in entry["providers"].items()},
         parity=_parse_numbers(entry["parity"], "max_difference", "batches"),
-        quality=_parse_numbers(
-            entry["quality"],
-            "texts",
-            "label_agreement",
-            "mean_probability_difference",
-            "max_probability_difference",
-        ),
+        quality=_parse_numbers(entry["quality"], "texts", *QUALITY_NUMBERS[entry["quality"]["measure"]]),
         kept_fp32=tuple(str(name) for name in entry["kept_fp32"]),
         cpu_features=tuple(str(name) for name in entry["cpu_features"]),
         golden=_parse_golden_outputs(entry["golden"], num_golden_inputs),
+        forms=forms,
     )
+
+
+def _parse_graphs(entry: Mapping[str, Any]) -> dict[str, Graph]:
+    return {name: Graph(graph["file"], _parse_signature(graph["signature"])) for name, graph in entry.items()}
 
 
 def _parse_signature(entry: Mapping[str, Any]) -> Signature:

@@ -14,7 +14,7 @@ from ortolan.errors import ConfigError, InvalidInputError, ProviderError, Sessio
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.session.base import Array, Session, Signature, conform
 from ortolan.session.ort import OrtSession
-from ortolan.session.providers import Provider, candidates, choose_precision
+from ortolan.session.providers import Provider, candidates, check_runs, choose_precision
 from ortolan.tokenize import Tokenizer
 
 
@@ -49,7 +49,7 @@ class Model:
     Attributes:
         artifact: The opened folder.
         tokenizer: Its tokenizer.
-        precision: "fp32" or "int8", chosen or asked for.
+        precision: One of `PRECISIONS`, chosen or asked for.
         reason: Why this precision.
     """
 
@@ -79,7 +79,8 @@ class Model:
         Args:
             path: An artifact folder.
             provider: "cpu", "cuda", "tensorrt", "openvino", "dml", "coreml", or "auto" for the best that comes up.
-            precision: "fp32", "int8", or "auto": int8 where the CPU multiplies int8 natively, else fp32.
+            precision: "fp32", "int8", "int8-static", "int4", "fp16", or "auto": what the provider runs best, on a CPU
+                int8 where it multiplies int8 natively, else fp32.
             num_threads: Threads of one run; by default the processors that this process may use.
             device_id: Which device, where the provider has several.
             cache_dir: Where TensorRT, OpenVINO and CoreML keep what they compiled.
@@ -89,7 +90,8 @@ class Model:
             HashMismatchError: A file differs from what was exported.
             SignatureError: The graph is not the one that the manifest describes.
             ProviderError: The provider asked for does not come up, or no ONNX Runtime is installed.
-            ConfigError: Unknown provider or precision, or one that this artifact lacks.
+            ConfigError: Unknown provider or precision, one that this artifact lacks, or a precision that the provider
+                has no kernels for.
         """
         config = SessionConfig(
             provider=provider,
@@ -185,7 +187,7 @@ def open_session(artifact: Artifact, provider: Provider, config: SessionConfig, 
     """
     record: PrecisionRecord = artifact.manifest.precisions[precision]
     graph: Graph = record.graphs["model"]
-    artifact.check([graph.file])
+    artifact.check(artifact.files_of(graph))
     session = OrtSession(artifact.folder / graph.file, provider, config, record.disabled_optimizers(provider.name))
     if session.signature != graph.signature:
         raise SignatureError(
@@ -232,4 +234,5 @@ def _choose(artifact: Artifact, provider: Provider, wanted: Precision | None) ->
             f"the artifact holds {', '.join(available)}",
             "choose one of those, or export it with --precision",
         )
+    check_runs(provider, wanted)
     return wanted, "asked for"

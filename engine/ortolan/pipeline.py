@@ -76,6 +76,10 @@ def pipeline(
     return Pipeline(chosen, model, tokenizer, task_options)
 
 
+PIPELINE_OPTIONS = ("truncation", "max_length", "batch_size", "strict_batching")
+"""Options of a call that belong to the pipeline, not to its task."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Call:
     """The checked options of one call."""
@@ -118,7 +122,9 @@ class Pipeline:
             options: `truncation` (False refuses a text that is too long, True cuts it), `max_length` in tokens,
                 `batch_size`, and the task's own: for text-classification `top_k` and `function_to_apply`
                 ("softmax", "sigmoid", "none"). Lists are sorted into batches of similar length unless `batch_size`
-                says how many rows go together; streams run one at a time unless it does.
+                says how many rows go together; streams run one at a time unless it does. `strict_batching=True` runs
+                each text alone, so that no result depends on the texts beside it, whatever the precision: lists take
+                longer (README, "Who shares a batch").
 
         Returns:
             What transformers returns: for a text a list with one `{"label", "score"}`, for a list one such mapping a
@@ -167,20 +173,32 @@ class Pipeline:
 
     def _options(self, options: Mapping[str, object]) -> _Call:
         merged = {**self._defaults, **options}
-        size = merged.get("batch_size")
-        batching = BatchConfig()
-        if size is not None:
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ConfigError("batch_size requested", f"got {size!r}", "use a whole number from 1 on")
-            # who names a number of rows wants that many, however long they are
-            batching = BatchConfig(max_batch_size=size, max_batch_tokens=1 << 62)
+        size, strict = merged.get("batch_size"), merged.get("strict_batching", False)
         return _Call(
             self._task_options(options, self._default_options),
             self.tokenizer.truncation(merged.get("truncation"), merged.get("max_length")),
-            batching,
-            1 if size is None else batching.max_batch_size,
+            _batching(size, strict),
+            size if isinstance(size, int) else 1,
         )
 
     def _task_options(self, options: Mapping[str, object], base: Any) -> Any:
-        own = {name: v for name, v in options.items() if name not in ("truncation", "max_length", "batch_size")}
+        own = {name: value for name, value in options.items() if name not in PIPELINE_OPTIONS}
         return self._task.options(own, self.model.artifact.config, base)
+
+
+def _batching(size: object, strict: object) -> BatchConfig:
+    """Check the options `batch_size` and `strict_batching`, and say how lists are split."""
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ConfigError("batch_size requested", f"got {size!r}", "use a whole number from 1 on")
+    if not isinstance(strict, bool):
+        raise ConfigError("strict_batching requested", f"got {strict!r}", "use True or False")
+    if strict and size not in (None, 1):
+        raise ConfigError(
+            f"strict_batching with batch_size={size} requested",
+            "with the first each text runs alone",
+            "leave one of them out",
+        )
+    if strict:
+        return BatchConfig(max_batch_size=1)
+    # who names a number of rows wants that many, however long they are
+    return BatchConfig() if size is None else BatchConfig(max_batch_size=size, max_batch_tokens=1 << 62)

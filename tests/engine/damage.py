@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-GOLDEN = Path(__file__).parents[1] / "goldens" / "artifact-v1"
+GOLDEN = Path(__file__).parents[1] / "goldens" / "artifact-v2"
 """The checked-in artifact; only to be read."""
 
 

@@ -168,7 +168,7 @@ def test_inspect_shows_the_metric_where_there_is_one(artifact: Path, capsys: pyt
     metric = {"name": "accuracy", "texts": 50, "torch": 0.9, "this": 0.89}
     edit_manifest(artifact, lambda manifest: manifest["precisions"]["int8"]["quality"].update(metric=metric))
     main(["inspect", str(artifact)])
-    assert "  accuracy on 50 labelled texts: torch 0.9000, int8 0.8900\n" in capsys.readouterr().out
+    assert "  accuracy on 50 examples: torch 0.9000, int8 0.8900\n" in capsys.readouterr().out
 
 
 def test_inspect_shows_what_was_kept_in_fp32(artifact: Path, capsys: pytest.CaptureFixture[str]):

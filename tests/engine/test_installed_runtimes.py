@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ARTIFACT = ROOT / "tests" / "goldens" / "artifact-v1"
+ARTIFACT = ROOT / "tests" / "goldens" / "artifact-v2"
 HAS_NVIDIA = Path("/proc/driver/nvidia/version").exists()
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]

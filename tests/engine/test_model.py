@@ -185,11 +185,25 @@ def test_auto_takes_the_precision_that_suits_the_cpu(
     assert Model.load(GOLDEN, provider="cpu").precision == precision
 
 
-@pytest.mark.parametrize("precision", ["fp16", "INT8", "", None], ids=repr)
+@pytest.mark.parametrize("precision", ["fp8", "INT8", "", None], ids=repr)
 def test_an_unknown_precision_names_the_known(precision: Any):
     with pytest.raises(ConfigError) as caught:
         Model.load(GOLDEN, precision=precision)
-    assert str(caught.value) == f"precision {precision!r} requested, no such precision; use auto, fp32, int8"
+    known = "auto, fp32, int8, int8-static, int4, fp16"
+    assert str(caught.value) == f"precision {precision!r} requested, no such precision; use {known}"
+
+
+def test_a_precision_that_the_provider_has_no_kernels_for_names_who_has(artifact: Path):
+    def add_fp16(manifest: dict[str, Any]) -> None:
+        manifest["precisions"]["fp16"] = manifest["precisions"]["fp32"]
+
+    edit_manifest(artifact, add_fp16)
+    with pytest.raises(ConfigError) as caught:
+        Model.load(artifact, provider="cpu", precision="fp16")
+    assert str(caught.value) == (
+        "precision 'fp16' on provider 'cpu' requested, it runs int8, int8-static, fp32, int4; "
+        "choose one of those, or provider cuda, tensorrt, dml, openvino, coreml"
+    )
 
 
 def test_a_precision_that_the_artifact_lacks_names_what_it_has(artifact: Path):

@@ -537,3 +537,20 @@ def test_int8_gives_the_labels_of_fp32(pipe: Pipeline):
     int8 = pipeline(TASK, Model.load(GOLDEN, provider="cpu", precision="int8"))
     texts = ["the film was good", "i hate the awful plot and the worst music ever !", "what a great day"]
     assert [one["label"] for one in int8(texts)] == [one["label"] for one in pipe(texts)]
+
+
+def test_strict_batching_gives_each_text_the_answer_that_it_gets_alone():
+    pipe = pipeline("text-classification", GOLDEN, precision="int8", top_k=None)
+    texts = ["rain", "the film was good", "it is not very good , but i love the actor", "rain"]
+    assert pipe(texts, strict_batching=True) == [answer for text in texts for answer in pipe(text)]
+
+
+@pytest.mark.parametrize("strict", [1, "yes", None], ids=repr)
+def test_strict_batching_is_yes_or_no(strict: object):
+    with pytest.raises(ConfigError, match="strict_batching requested, got .*; use True or False"):
+        pipeline("text-classification", GOLDEN, strict_batching=strict)
+
+
+def test_strict_batching_and_a_batch_size_exclude_each_other():
+    with pytest.raises(ConfigError, match="strict_batching with batch_size=2 requested"):
+        pipeline("text-classification", GOLDEN)(["rain"], strict_batching=True, batch_size=2)

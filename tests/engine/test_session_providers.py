@@ -169,14 +169,20 @@ def test_auto_tries_what_the_build_has_and_the_cpu_last(
             "cuda",
             {"avx512_vnni"},
             ("fp32", "int8"),
-            ("fp32", "cuda runs fp32 best of what is here"),
+            ("fp32", "the artifact holds only fp32, int8"),
             id="gpu-beside-vnni",
         ),
         pytest.param(
             "cpu", {"avx512_vnni"}, ("fp32",), ("fp32", "the artifact holds only fp32"), id="only-fp32-on-vnni"
         ),
         pytest.param("cpu", {"avx2"}, ("int8",), ("int8", "the artifact holds only int8"), id="only-int8-without-vnni"),
-        pytest.param("cuda", set(), ("int8",), ("int8", "the artifact holds only int8"), id="only-int8-on-gpu"),
+        pytest.param(
+            "cuda",
+            set(),
+            ("fp32", "int8", "fp16"),
+            ("fp16", "cuda runs it best of what the artifact holds"),
+            id="half-precision-on-gpu",
+        ),
     ],
 )
 def test_the_precision_chosen_and_its_reason_are(
@@ -188,6 +194,15 @@ def test_the_precision_chosen_and_its_reason_are(
 ):
     monkeypatch.setattr(providers, "cpu_features", lambda: frozenset(features))
     assert choose_precision(PROVIDERS[provider], available) == chosen
+
+
+def test_an_artifact_without_a_precision_for_the_provider_says_what_to_export():
+    with pytest.raises(ConfigError) as caught:
+        choose_precision(PROVIDERS["cuda"], ("int8",))
+    assert str(caught.value) == (
+        "a precision for provider 'cuda' requested, the artifact holds int8 and it runs fp16, fp32, int4; "
+        "export it with --precision fp16, or choose another provider"
+    )
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -100,5 +100,5 @@ def test_an_unknown_option_names_the_known():
         Classify().options({"topk": 1}, TWO)
     assert str(caught.value) == (
         "option 'topk' requested, text-classification has no such option; "
-        "it has top_k, function_to_apply, truncation, max_length, batch_size"
+        "it has top_k, function_to_apply, truncation, max_length, batch_size, strict_batching"
     )

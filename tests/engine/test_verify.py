@@ -82,7 +82,7 @@ def test_a_tokenizer_that_gives_other_ids_names_the_texts(artifact: Path):
 
 def change_golden(artifact: Path, value: float) -> None:
     def change(manifest: dict[str, Any]) -> None:
-        manifest["precisions"]["fp32"]["golden"]["logits"][0][0] = value
+        manifest["precisions"]["fp32"]["golden"]["values"][0][0] = value
 
     edit_manifest(artifact, change)
 

@@ -33,6 +33,8 @@ class Provider:
         is_automatic: Whether "auto" may choose it.
         on_cpu: Whether it runs on the CPU, where the instruction sets decide between int8 and fp32.
         sequential: Whether it needs memory patterns off and sequential execution.
+        precisions: What it has kernels for, in the order in which "auto" prefers them. On a CPU without int8
+            multiplication fp32 goes before the int8 ones.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Provider:
     is_automatic: bool = False
     on_cpu: bool = False
     sequential: bool = False
+    precisions: tuple[Precision, ...] = ("fp32",)
 
 
 def _cpu(_: SessionConfig) -> Options:
@@ -108,6 +111,7 @@ PROVIDERS = {
             library="libonnxruntime_providers_cuda.so",
             needs_cuda=True,
             is_automatic=True,
+            precisions=("fp16", "fp32", "int4"),
         ),
         # not automatic: it builds an engine for minutes at first use
         Provider(
@@ -117,8 +121,17 @@ PROVIDERS = {
             _tensorrt,
             library="libonnxruntime_providers_tensorrt.so",
             needs_cuda=True,
+            precisions=("fp16", "fp32", "int8-static"),
         ),
-        Provider("dml", "DmlExecutionProvider", "onnxruntime-directml", _dml, is_automatic=True, sequential=True),
+        Provider(
+            "dml",
+            "DmlExecutionProvider",
+            "onnxruntime-directml",
+            _dml,
+            is_automatic=True,
+            sequential=True,
+            precisions=("fp16", "fp32"),
+        ),
         Provider(
             "openvino",
             "OpenVINOExecutionProvider",
@@ -127,10 +140,19 @@ PROVIDERS = {
             library="libonnxruntime_providers_openvino.so",
             is_automatic=True,
             on_cpu=True,
+            precisions=("int8", "int8-static", "fp32", "fp16"),
         ),
         # not automatic: it takes a graph in pieces, and pieces of a small encoder are slower than the CPU alone
-        Provider("coreml", "CoreMLExecutionProvider", "", _coreml),
-        Provider("cpu", "CPUExecutionProvider", "cpu", _cpu, is_automatic=True, on_cpu=True),
+        Provider("coreml", "CoreMLExecutionProvider", "", _coreml, precisions=("fp32", "fp16")),
+        Provider(
+            "cpu",
+            "CPUExecutionProvider",
+            "cpu",
+            _cpu,
+            is_automatic=True,
+            on_cpu=True,
+            precisions=("int8", "int8-static", "fp32", "int4"),
+        ),
     )
 }
 
@@ -198,14 +220,40 @@ def choose_precision(provider: Provider, available: tuple[Precision, ...]) -> tu
 
     Returns:
         The precision and the reason, fit to be shown.
+
+    Raises:
+        ConfigError: The provider runs none of them.
     """
-    fine, why = (
-        int8_reason(cpu_features()) if provider.on_cpu else (False, f"{provider.name} runs fp32 best of what is here")
-    )
-    wanted: Precision = "int8" if fine else "fp32"
-    if wanted in available:
-        return wanted, why
-    return available[0], f"the artifact holds only {', '.join(available)}"
+    order, why = provider.precisions, f"{provider.name} runs it best of what the artifact holds"
+    if provider.on_cpu:
+        fine, why = int8_reason(cpu_features())
+        if not fine:
+            order = tuple(sorted(order, key=lambda precision: precision.startswith("int8")))
+    found = [precision for precision in order if precision in available]
+    if not found:
+        raise ConfigError(
+            f"a precision for provider '{provider.name}' requested",
+            f"the artifact holds {', '.join(available)} and it runs {', '.join(order)}",
+            f"export it with --precision {order[0]}, or choose another provider",
+        )
+    if found[0] != order[0]:
+        why = f"the artifact holds only {', '.join(available)}"
+    return found[0], why
+
+
+def check_runs(provider: Provider, precision: Precision) -> None:
+    """Refuse a precision that a provider has no kernels for: ONNX Runtime would run it elsewhere, and say nothing.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if precision not in provider.precisions:
+        others = [row.name for row in PROVIDERS.values() if precision in row.precisions]
+        raise ConfigError(
+            f"precision '{precision}' on provider '{provider.name}' requested",
+            f"it runs {', '.join(provider.precisions)}",
+            f"choose one of those, or provider {', '.join(others)}",
+        )
 
 
 def session_options(provider: Provider, config: SessionConfig) -> Any:

@@ -60,7 +60,7 @@ class Classify:
                 raise ConfigError(
                     f"option {name!r} requested",
                     f"{self.name} has no such option",
-                    "it has top_k, function_to_apply, truncation, max_length, batch_size",
+                    "it has top_k, function_to_apply, truncation, max_length, batch_size, strict_batching",
                 )
         return options
 
