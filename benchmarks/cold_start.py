@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.record import print_environment, write_record
+from ortolan.progress import track
 from ortolan_exporters import export
-from ortolan_exporters.progress import track
 
 CHECKPOINT = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 PROCESSES = 10

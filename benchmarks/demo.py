@@ -22,9 +22,9 @@ from benchmarks.contenders import Eager, Ortolan, check_parity, four_contenders
 from benchmarks.record import OUT, print_environment, write_record
 from benchmarks.tables import table, to_json
 from ortolan.cli import main as ortolan_command
+from ortolan.timing import CALLS, Times, interleave
 from ortolan_exporters import export
-from ortolan_exporters.example_inputs import example_batch
-from ortolan_exporters.timing import CALLS, Times, interleave
+from ortolan_exporters.example_inputs import Vocabulary, example_batch
 
 CHECKPOINT = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 LENGTHS = (16, 64, 128)
@@ -96,7 +96,7 @@ def accuracies(artifact: Path) -> dict[str, float]:
 def time_length(contenders: dict[str, Eager | Ortolan], length: int) -> dict[str, Times]:
     """Time one text of so many tokens, after checking that all answer alike."""
     inputs = ("input_ids", "attention_mask", "token_type_ids")
-    feed = example_batch(inputs, 1, length, vocabulary=30_000, padding=False)
+    feed = example_batch(inputs, 1, length, vocabulary=Vocabulary(30_000), padding=False)
     feed["token_type_ids"][:] = 0
     check_parity(contenders, feed)
     calls = {name: (lambda one=one: one.logits(feed)) for name, one in contenders.items()}

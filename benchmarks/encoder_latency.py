@@ -19,9 +19,9 @@ import transformers
 from benchmarks.contenders import check_parity, four_contenders
 from benchmarks.record import print_environment, write_record
 from benchmarks.tables import table, to_json
+from ortolan.timing import CALLS, Times, interleave
 from ortolan_exporters import export
-from ortolan_exporters.example_inputs import example_batch
-from ortolan_exporters.timing import CALLS, Times, interleave
+from ortolan_exporters.example_inputs import Vocabulary, example_batch
 
 TOKENIZER = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 SHAPES = ((1, 8), (1, 16), (1, 32), (1, 64), (1, 128), (8, 32), (8, 128))
@@ -40,7 +40,7 @@ def main() -> int:
         contenders = four_contenders(lambda: copy.deepcopy(module), tokenizer, artifact)
         for rows_of_batch, length in SHAPES:
             feed = example_batch(
-                ("input_ids", "attention_mask"), rows_of_batch, length, vocabulary=30_000, padding=False
+                ("input_ids", "attention_mask"), rows_of_batch, length, vocabulary=Vocabulary(30_000), padding=False
             )
             check_parity(contenders, feed)
             calls = {name: (lambda one=one, feed=feed: one.logits(feed)) for name, one in contenders.items()}

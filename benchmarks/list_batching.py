@@ -17,8 +17,8 @@ from benchmarks.record import print_environment, write_record
 from benchmarks.tables import to_json
 from ortolan.batch.policy import plan_batches
 from ortolan.request import TextInput
+from ortolan.timing import interleave
 from ortolan_exporters import export
-from ortolan_exporters.timing import interleave
 
 CHECKPOINT = Path(__file__).parents[1] / "models" / "sentiment-minilm"
 BUDGETS = (1, 64, 128, 256, 512, 1024, 4096)

@@ -37,9 +37,9 @@ def write_record(name: str, settings: Mapping[str, Any], cases: Mapping[str, Any
     """
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
-    # every call is kept, to the microsecond
+    # every call is kept, to six digits
     document = {"benchmark": name, "environment": environment(), "settings": dict(settings), "cases": dict(cases)}
-    rounded = json.loads(json.dumps(document), parse_float=lambda text: round(float(text), 3))
+    rounded = json.loads(json.dumps(document), parse_float=lambda text: float(f"{float(text):.6g}"))
     path.write_text(json.dumps(rounded) + "\n", encoding="utf-8")
     print(f"record: {path.relative_to(OUT.parent.parent)}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import table
-from ortolan_exporters.timing import Times
+from ortolan.timing import Times
 
 RECORDS = Path(__file__).parent / "records"
 README = Path(__file__).parents[1] / "README.md"

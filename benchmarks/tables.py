@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from ortolan_exporters.timing import Times
+from ortolan.timing import Times
 
 
 def table(head: str, rows: Mapping[str, Mapping[str, Times]], baseline: str) -> str:
@@ -22,6 +22,12 @@ def table(head: str, rows: Mapping[str, Mapping[str, Times]], baseline: str) -> 
         cells = [f"{times[name].median:.1f}" + (f" ({ratios[name]:.1f}x)" if name in ratios else "") for name in names]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def plain_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Lay out cells as Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def to_json(rows: Mapping[str, Mapping[str, Times]]) -> dict[str, dict[str, list[list[float]]]]:

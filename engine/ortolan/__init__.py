@@ -25,6 +25,7 @@ from ortolan.errors import (
     ShapeError,
     SignatureError,
     UnknownTaskError,
+    UnverifiedWarning,
 )
 from ortolan.model import Model, ModelOutput
 from ortolan.pipeline import Pipeline, pipeline
@@ -56,6 +57,7 @@ __all__ = [
     "SignatureError",
     "Tokenizer",
     "UnknownTaskError",
+    "UnverifiedWarning",
     "__version__",
     "pipeline",
     "verify",

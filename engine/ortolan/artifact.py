@@ -1,4 +1,4 @@
-"""Opening an exported folder: its manifest, its files, their hashes.
+"""Opening an exported folder: its manifest, its files, their hashes. Folders of other tools are opened without.
 
 config.json, tokenizer.json, ...   as transformers writes them
 onnx/model.onnx, onnx/model_quantized.onnx
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ortolan.errors import ArtifactError, FormatVersionError, HashMismatchError, MissingFileError
+from ortolan.foreign import read_foreign
 from ortolan.manifest import EXPORT_AGAIN, MANIFEST_NAME, FileRecord, Graph, Manifest
 
 
@@ -27,31 +28,32 @@ class Artifact:
         folder: Where it is.
         manifest: What it says of itself.
         config: config.json of the model.
+        is_foreign: Whether another tool made it: then its manifest is made up here, without hashes or evidence.
     """
 
     folder: Path
     manifest: Manifest
     config: Mapping[str, Any]
+    is_foreign: bool = False
 
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
         """Read manifest and config; the large files are not touched.
 
+        A folder without manifest is taken for one that another tool exported, if there are graphs in it.
+
         Raises:
-            MissingFileError: No such folder, or no manifest or config in it.
+            MissingFileError: No such folder, neither manifest nor graph in it, or no config.
             FormatVersionError: A manifest that this release can't read.
-            ArtifactError: A manifest that names files outside its folder.
+            ArtifactError: A manifest that names files outside its folder, or a folder of another tool that can't be
+                used; see `ortolan.foreign.read_foreign`.
         """
         folder = Path(folder)
         asked = f"artifact '{folder}' requested"
         if not folder.is_dir():
             raise MissingFileError(asked, "there is no such folder", "check the path, or export the model first")
         if not (folder / MANIFEST_NAME).is_file():
-            raise MissingFileError(
-                asked,
-                f"the folder has no {MANIFEST_NAME}",
-                f"run: ortolan export {folder} -o DIR, if it is a checkpoint",
-            )
+            return cls(folder, *read_foreign(folder), is_foreign=True)
         manifest = Manifest.from_json(_read_json(folder / MANIFEST_NAME, asked), str(folder))
         artifact = cls(folder, manifest, {})
         artifact.check(["config.json"])
@@ -59,7 +61,7 @@ class Artifact:
         return cls(folder, manifest, config if isinstance(config, dict) else {})
 
     def check(self, names: Iterable[str] | None = None) -> None:
-        """Compare files with the hashes in the manifest.
+        """Compare files with the hashes in the manifest; of a foreign folder, look whether they are there.
 
         Args:
             names: Files to check, by their path in the artifact; all of them by default.
@@ -73,6 +75,8 @@ class Artifact:
         missing = [name for name in wanted if name not in self.manifest.files or not (self.folder / name).is_file()]
         if missing:
             raise MissingFileError(asked, f"it lacks {', '.join(missing)}", EXPORT_AGAIN)
+        if self.is_foreign:
+            return
         damaged = [name for name in wanted if hash_file(self.folder / name) != self.manifest.files[name]]
         if damaged:
             raise HashMismatchError(
@@ -81,7 +85,7 @@ class Artifact:
 
     def files_of(self, graph: Graph) -> list[str]:
         """Name the files of a graph: the graph itself, and its weights where they are kept apart."""
-        return [name for name in (graph.file, f"{graph.file}_data") if name in self.manifest.files]
+        return [name for name in self.manifest.files if name.startswith(graph.file)]
 
     def tokenizer_files(self) -> list[str]:
         """Names of the tokenizer's files that the runtime reads."""

@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ortolan.artifact import Artifact
 from ortolan.config import PRECISIONS
 from ortolan.errors import InvalidInputError, OrtolanError
+from ortolan.manifest import PrecisionRecord
 from ortolan.pipeline import pipeline
 from ortolan.session.providers import PROVIDERS
 from ortolan.tasks.registry import ALIASES, TASKS
+from ortolan.tune.agreement import read_texts
+from ortolan.tune.pareto import PREFERENCES
+from ortolan.tune.run import parse_budget, tune, write_report
 from ortolan.verify import verify
 from ortolan.version import __version__
 
@@ -30,6 +36,7 @@ examples:
   cat reviews.txt | ortolan run sentiment-analysis --model sentiment - --json
   ortolan inspect sentiment
   ortolan verify sentiment
+  ortolan tune sentiment --budget 2m --report sentiment-tuned
 """
 
 
@@ -73,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="answer texts", add_help=False)
     commands.add_parser("inspect", help="show what an artifact holds and the evidence for it", add_help=False)
     commands.add_parser("verify", help="check every hash and replay the golden inputs", add_help=False)
+    commands.add_parser("tune", help="find the best way to run an artifact on this machine", add_help=False)
     return made
 
 
@@ -105,6 +113,28 @@ def inspect_parser() -> argparse.ArgumentParser:
 def verify_parser() -> argparse.ArgumentParser:
     """Make the parser of `ortolan verify`."""
     return _folder_command("verify", "Check every hash of an artifact, and replay its golden inputs on the CPU.")
+
+
+def tune_parser() -> argparse.ArgumentParser:
+    """Make the parser of `ortolan tune`."""
+    made = _folder_command(
+        "tune",
+        "Measure the ways to run an artifact on this machine, show them, and keep the best one for --precision auto. "
+        "What was measured is kept too: another run goes on with it.",
+    )
+    made.add_argument(
+        "--budget", metavar="T", default="60s", help="how long to measure: 60s, 2m (default: %(default)s)"
+    )
+    made.add_argument(
+        "--prefer", choices=PREFERENCES, default=PREFERENCES[0], help="what to be best at (default: %(default)s)"
+    )
+    made.add_argument("--provider", metavar="P", default="auto", help=f"auto, {', '.join(PROVIDERS)} (default: auto)")
+    made.add_argument(
+        "--texts", metavar="FILE", type=Path, help="compare precisions on these: a text a line, or jsonl with text"
+    )
+    made.add_argument("--report", metavar="DIR", type=Path, help="write tune.txt, tune.json and tune.svg there")
+    made.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    return made
 
 
 def _command(name: str, description: str) -> argparse.ArgumentParser:
@@ -166,32 +196,46 @@ def _inspect(flags: argparse.Namespace) -> int:
     artifact = Artifact.open(flags.folder)
     manifest = artifact.manifest
     if flags.json:
-        print(json.dumps(manifest.to_json(), ensure_ascii=False))
+        note = {"is_foreign": True} if artifact.is_foreign else {}
+        print(json.dumps({**manifest.to_json(), **note}, ensure_ascii=False))
         return 0
     size = sum(record.bytes for record in manifest.files.values())
     print(f"{manifest.source['name']}: {manifest.architecture}, {manifest.task}, up to {manifest.max_length} tokens")
-    print(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, exported by ortolan {manifest.ortolan}")
-    if len(labels := list(artifact.id2label.values())) > MAX_LABELS_SHOWN:
-        labels = [*labels[:MAX_LABELS_SHOWN], f"and {len(labels) - MAX_LABELS_SHOWN} more"]
-    print("labels: " + ", ".join(labels))
+    maker = "another tool: its quality is unverified" if artifact.is_foreign else f"ortolan {manifest.ortolan}"
+    print(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, exported by {maker}")
+    if manifest.task.endswith("classification"):
+        if len(labels := list(artifact.id2label.values())) > MAX_LABELS_SHOWN:
+            labels = [*labels[:MAX_LABELS_SHOWN], f"and {len(labels) - MAX_LABELS_SHOWN} more"]
+        print("labels: " + ", ".join(labels))
     for precision, record in manifest.precisions.items():
-        graph, quality = record.graphs["model"], record.quality
-        print(f"\n{precision}: {graph.file}, {manifest.files[graph.file].bytes / 1e6:.1f} MB")
+        graph = record.graphs["model"]
+        size = sum(manifest.files[name].bytes for name in artifact.files_of(graph))
+        print(f"\n{precision}: {graph.file}, {size / 1e6:.1f} MB")
         for spec in (*graph.signature.inputs, *graph.signature.outputs):
             print(f"  {spec.name}: {spec.dtype}[{', '.join(str(axis) for axis in spec.shape)}]")
-        for provider, choice in record.providers.items():
-            without = ", ".join(choice["disabled_optimizers"]) or "none"
-            print(f"  {provider}: {choice['attention']} attention, disabled optimizers: {without}")
-        print(f"  outputs within {record.parity['max_difference']:.2g} of torch in {record.parity['batches']} batches")
-        print(f"  {_quality(quality)}")
-        if metric := quality.get("metric"):
-            print(
-                f"  {metric['name']} on {metric['texts']} examples: torch {metric['torch']:.4f}, "
-                f"{precision} {metric['this']:.4f}"
-            )
-        if record.kept_fp32:
-            print(f"  kept in fp32: {', '.join(record.kept_fp32)}")
+        if not artifact.is_foreign:
+            _print_evidence(precision, record)
+    if left_out := manifest.source.get("left_out"):
+        print(
+            "\nnot used: "
+            + ", ".join(f"{name} ({other or 'of no known precision'})" for name, other in left_out.items())
+        )
     return 0
+
+
+def _print_evidence(precision: str, record: PrecisionRecord) -> None:
+    for provider, choice in record.providers.items():
+        without = ", ".join(choice["disabled_optimizers"]) or "none"
+        print(f"  {provider}: {choice['attention']} attention, disabled optimizers: {without}")
+    print(f"  outputs within {record.parity['max_difference']:.2g} of torch in {record.parity['batches']} batches")
+    print(f"  {_quality(record.quality)}")
+    if metric := record.quality.get("metric"):
+        print(
+            f"  {metric['name']} on {metric['texts']} examples: torch {metric['torch']:.4f}, "
+            f"{precision} {metric['this']:.4f}"
+        )
+    if record.kept_fp32:
+        print(f"  kept in fp32: {', '.join(record.kept_fp32)}")
 
 
 def _quality(quality: Mapping[str, Any]) -> str:
@@ -220,10 +264,38 @@ def _verify(flags: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _tune(flags: argparse.Namespace) -> int:
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        report = tune(
+            flags.folder,
+            budget_seconds=parse_budget(flags.budget),
+            prefer=flags.prefer,
+            provider=flags.provider,
+            texts=None if flags.texts is None else read_texts(flags.texts),
+            fresh=flags.fresh,
+        )
+    except KeyboardInterrupt:
+        print("ortolan tune: interrupted; what was measured is kept, and another run goes on with it", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if flags.report is not None:
+        write_report(report, flags.report)
+    print(json.dumps(report.to_json(), ensure_ascii=False) if flags.json else report.to_text(), end="")
+    return 0
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    """Turn SIGTERM into what ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], int]]] = {
     "run": (run_parser, _run),
     "inspect": (inspect_parser, _inspect),
     "verify": (verify_parser, _verify),
+    "tune": (tune_parser, _tune),
 }
 
 

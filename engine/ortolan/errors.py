@@ -18,6 +18,8 @@ OrtolanError
       NonFiniteError       NaN or infinity among the outputs
     ConfigError          an option has a value that is not allowed
   ExportError            see `ortolan_exporters.errors`
+
+UnverifiedWarning is no error: a model was loaded of which nothing is known.
 """
 
 from __future__ import annotations
@@ -136,3 +138,7 @@ class NonFiniteError(InferenceError):
 
 class ConfigError(EngineError):
     """An option has a value that is not allowed."""
+
+
+class UnverifiedWarning(UserWarning):
+    """A model runs that another tool exported: nobody compared its answers with those of the original."""

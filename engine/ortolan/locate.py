@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from ortolan.errors import ArtifactError, ConfigError, MissingFileError
-from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES, download, is_hub_id
+from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES, cached_snapshot, download, is_hub_id, list_files
+from ortolan.layouts import check_is_whole, files_in, files_to_fetch, graphs_among, has_weights
 from ortolan.manifest import MANIFEST_NAME
 from ortolan.version import __version__
 
@@ -25,17 +26,28 @@ EXPORT_NEEDS = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "tqdm"
 """What the exporter imports, and the `export` extra installs."""
 
 
-def locate(model: str | Path | None, task: str, *, revision: str | None = None, cache_dir: Path | None = None) -> Path:
+def locate(
+    model: str | Path | None,
+    task: str,
+    *,
+    revision: str | None = None,
+    cache_dir: Path | None = None,
+    precision: str = "auto",
+) -> Path:
     """Find or make the artifact for a model.
+
+    A folder with weights is a checkpoint, and is exported. If there are no weights, or the `export` extra is not
+    installed, and another tool has put graphs there, then these are the answer.
 
     Args:
         model: An artifact folder, a checkpoint folder, a Hub id, or None for the default of the task.
         task: Name of the task, for a checkpoint that has to be exported.
         revision: Branch, tag or commit on the Hub.
         cache_dir: Where exports are kept; by default ORTOLAN_CACHE, else the user's cache folder.
+        precision: Which graphs of another tool to bring from the Hub; artifacts come whole.
 
     Returns:
-        A folder with a manifest.
+        A folder that `Model.load` reads: with a manifest, or with graphs of another tool.
 
     Raises:
         MissingFileError: Nothing of that name is to be had.
@@ -43,25 +55,29 @@ def locate(model: str | Path | None, task: str, *, revision: str | None = None, 
         ConfigError: A revision of a folder.
     """
     name = default_model(task) if model is None else model
+    cache = cache_folder(cache_dir)
     folder = Path(name)
     checkpoint = [str(name)]
     if not is_folder(folder):
-        folder = _from_hub(str(name), revision)
+        folder = _from_hub(str(name), revision, task, cache, precision)
         # its id and commit, not the snapshot's path: they go into the manifest
         checkpoint += ["--revision", folder.name]
     elif revision is not None:
         raise ConfigError(
             f"revision '{revision}' requested", f"'{name}' is a folder, which has no revisions", "leave it out"
         )
-    if (folder / MANIFEST_NAME).is_file():
+    names = files_in(folder)
+    if MANIFEST_NAME in names:
         return folder
-    if not (folder / "config.json").is_file():
+    if "config.json" not in names:
         raise MissingFileError(
             f"model '{name}' requested",
             f"the folder has neither {MANIFEST_NAME} nor config.json",
             "pass an artifact, a checkpoint or a Hub id",
         )
-    return _exported(folder, checkpoint, task, cache_folder(cache_dir))
+    if (exported := _target(folder, str(name), task, cache)).joinpath(MANIFEST_NAME).is_file():
+        return exported
+    return folder if _runs_as_it_is(names, str(name)) else _exported(exported, checkpoint, task)
 
 
 def default_model(task: str) -> str | Path:
@@ -102,28 +118,42 @@ def missing_for_export() -> list[str]:
     return [need for need in EXPORT_NEEDS if importlib.util.find_spec(need) is None]
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def _runs_as_it_is(names: list[str], name: str) -> bool:
+    """Whether the graphs of another tool are the best there is."""
+    if has_weights(names) and not missing_for_export():
+        return False
+    check_is_whole(names, f"model '{name}' requested")
+    return bool(graphs_among(names))
+
+
+def _from_hub(name: str, revision: str | None, task: str, cache: Path, precision: str) -> Path:
     if not is_hub_id(name):
         raise MissingFileError(f"model '{name}' requested", "there is no such folder", "check the path")
-    folder = download(name, revision=revision, patterns=CHECKPOINT_FILES)
-    if (folder / MANIFEST_NAME).is_file():
+    names = list_files(name, revision=revision)
+    if MANIFEST_NAME in names:
         return download(name, revision=revision, patterns=ARTIFACT_FILES)
-    return folder
+    if not _runs_as_it_is(names, name):
+        return download(name, revision=revision, patterns=CHECKPOINT_FILES)
+    cached = cached_snapshot(name, revision=revision)
+    if cached is not None and (_target(cached, name, task, cache) / MANIFEST_NAME).is_file():
+        return cached
+    return download(name, revision=revision, patterns=files_to_fetch(names, precision))
 
 
-def _exported(folder: Path, checkpoint: list[str], task: str, cache: Path) -> Path:
-    """Export a checkpoint into the cache, unless it is there already.
+def _target(folder: Path, name: str, task: str, cache: Path) -> Path:
+    """Where the export of a checkpoint is kept, whether it is there or not."""
+    return cache / "artifacts" / f"{Path(name).resolve().name}-{_fingerprint(folder, task)}"
+
+
+def _exported(target: Path, checkpoint: list[str], task: str) -> Path:
+    """Export a checkpoint into the cache.
 
     Args:
-        folder: Its files.
+        target: Where to.
         checkpoint: How the exporter is told of it: a folder, or a Hub id with its revision.
         task: Name of the task.
-        cache: Folder of the cache.
     """
     name = checkpoint[0]
-    target = cache / "artifacts" / f"{Path(name).resolve().name}-{_fingerprint(folder, task)}"
-    if (target / MANIFEST_NAME).is_file():
-        return target
     missing = missing_for_export()
     if missing:
         raise ArtifactError(

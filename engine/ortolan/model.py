@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,8 +11,18 @@ from numpy.typing import ArrayLike
 
 from ortolan.artifact import Artifact
 from ortolan.config import PRECISIONS, Precision, SessionConfig
-from ortolan.errors import ConfigError, InvalidInputError, ProviderError, SessionError, ShapeError, SignatureError
+from ortolan.errors import (
+    ConfigError,
+    InvalidInputError,
+    ProviderError,
+    SessionError,
+    ShapeError,
+    SignatureError,
+    UnverifiedWarning,
+)
+from ortolan.foreign import EXPORT_IT, check_graph
 from ortolan.manifest import Graph, PrecisionRecord
+from ortolan.request import TextInput
 from ortolan.session.base import Array, Session, Signature, conform
 from ortolan.session.ort import OrtSession
 from ortolan.session.providers import Provider, candidates, check_runs, choose_precision
@@ -76,8 +87,11 @@ class Model:
     ) -> Model:
         """Open an artifact, check the files that will be used, and load its graph.
 
+        A folder that optimum, transformers.js or sentence-transformers exported loads too. Its quality is unknown:
+        an `UnverifiedWarning` says so, and which of its files was chosen.
+
         Args:
-            path: An artifact folder.
+            path: An artifact folder, or a folder of one of these tools.
             provider: "cpu", "cuda", "tensorrt", "openvino", "dml", "coreml", or "auto" for the best that comes up.
             precision: "fp32", "int8", "int8-static", "int4", "fp16", or "auto": what the provider runs best, on a CPU
                 int8 where it multiplies int8 natively, else fp32.
@@ -88,7 +102,8 @@ class Model:
         Raises:
             MissingFileError: A file is not there.
             HashMismatchError: A file differs from what was exported.
-            SignatureError: The graph is not the one that the manifest describes.
+            SignatureError: The graph is not the one that the manifest describes; without manifest, it has inputs or
+                outputs that its task has no use for.
             ProviderError: The provider asked for does not come up, or no ONNX Runtime is installed.
             ConfigError: Unknown provider or precision, one that this artifact lacks, or a precision that the provider
                 has no kernels for.
@@ -116,6 +131,8 @@ class Model:
                     raise
                 failures.append(f"{row.name}: {error.found}")
                 continue
+            if artifact.is_foreign:
+                warnings.warn(_unverified(artifact, chosen), UnverifiedWarning, stacklevel=2)
             return model
         raise ProviderError(
             "a provider requested",
@@ -138,7 +155,8 @@ class Model:
 
         Args:
             inputs: Arrays [B, S] by name, as `tokenizer` returns them. Inputs that the graph does not read are
-                ignored; `token_type_ids`, where the graph reads them, default to zeros.
+                ignored. Where the graph reads them, `token_type_ids` default to zeros and `position_ids` to the
+                count of real tokens before each token.
 
         Returns:
             Raw outputs, such as `logits`, float32 [B, V], before softmax.
@@ -153,6 +171,9 @@ class Model:
         }
         if "token_type_ids" in self._inputs and "token_type_ids" not in feed and "input_ids" in feed:
             feed["token_type_ids"] = np.zeros_like(feed["input_ids"])
+        if "position_ids" in self._inputs and "position_ids" not in feed and "attention_mask" in inputs:
+            before = np.cumsum(_as_array("attention_mask", inputs["attention_mask"]), axis=-1) - 1
+            feed["position_ids"] = conform(np.maximum(before, 0), self._inputs["position_ids"])
         missing = [name for name in self._inputs if name not in feed]
         if missing:
             raise InvalidInputError(
@@ -161,10 +182,14 @@ class Model:
                 "pass model(**tokenizer(texts))",
             )
         self._check_shapes(feed)
-        return ModelOutput(self._session.run(feed))
+        outputs = self._session.run(feed)
+        # graphs of other tools may answer in float16, in which probabilities would be coarse
+        halves = {name: array.astype(np.float32) for name, array in outputs.items() if array.dtype == np.float16}
+        return ModelOutput({**outputs, **halves})
 
     def _probe(self) -> None:
-        self(**self.tokenizer.pad(self.tokenizer.encode([self.artifact.manifest.golden_inputs[0].input])))
+        golden = self.artifact.manifest.golden_inputs
+        self(**self.tokenizer.pad(self.tokenizer.encode([golden[0].input if golden else TextInput("a")])))
 
     def _check_shapes(self, feed: Mapping[str, Array]) -> None:
         shapes = {name: array.shape for name, array in feed.items()}
@@ -183,19 +208,31 @@ def open_session(artifact: Artifact, provider: Provider, config: SessionConfig, 
 
     Raises:
         HashMismatchError: The file differs from what was exported.
-        SignatureError: The graph is not the one that the manifest describes.
+        SignatureError: The graph is not the one that the manifest describes, or without manifest not one to run.
     """
     record: PrecisionRecord = artifact.manifest.precisions[precision]
     graph: Graph = record.graphs["model"]
     artifact.check(artifact.files_of(graph))
+    if artifact.is_foreign:
+        check_graph(graph, artifact.manifest)
     session = OrtSession(artifact.folder / graph.file, provider, config, record.disabled_optimizers(provider.name))
-    if session.signature != graph.signature:
+    if session.signature != graph.signature and not artifact.is_foreign:  # there it was read from the graph itself
         raise SignatureError(
             f"graph '{graph.file}' requested",
             f"it has {_shown(session.signature)} and the manifest says {_shown(graph.signature)}",
             "export the checkpoint again",
         )
     return session
+
+
+def _unverified(artifact: Artifact, precision: Precision) -> str:
+    file, left_out = artifact.manifest.precisions[precision].graphs["model"].file, artifact.manifest.source["left_out"]
+    others = [name for name, other in left_out.items() if other == precision]
+    choice = f"{precision} is {file}" + (f" and not {', '.join(others)}" if others else "")
+    return (
+        f"'{artifact.folder}' was exported by another tool, and nothing says how far its answers are from those of the "
+        f"original; {choice}; for evidence, {EXPORT_IT}"
+    )
 
 
 def _as_array(name: str, value: ArrayLike) -> Array:

@@ -38,7 +38,9 @@ def pipeline(
     Args:
         task: "text-classification", also called "sentiment-analysis".
         model: An artifact folder, a local checkpoint, a Hub id, or a loaded `Model`. A checkpoint is exported once
-            into the cache, which needs the `export` extra. None for the default of the task.
+            into the cache, which needs the `export` extra. Graphs that optimum, transformers.js or
+            sentence-transformers exported run as they are, with an `UnverifiedWarning`. None for the default of the
+            task.
         tokenizer: Another tokenizer than the model's own: a folder with tokenizer.json, or a loaded one.
         revision: Branch, tag or commit on the Hub.
         provider: "cpu", "cuda", "tensorrt", "openvino", "dml", "coreml", or "auto".
@@ -62,7 +64,7 @@ def pipeline(
             )
     else:
         cache = cache_folder(None if cache_dir is None else Path(cache_dir))
-        folder = locate(model, chosen.name, revision=revision, cache_dir=cache)
+        folder = locate(model, chosen.name, revision=revision, cache_dir=cache, precision=precision)
         model = Model.load(folder, provider, precision, cache_dir=cache)
     served = model.artifact.manifest.task
     if served != chosen.name:

@@ -10,8 +10,9 @@ import numpy as np
 
 from ortolan.artifact import Artifact
 from ortolan.config import Precision, SessionConfig
-from ortolan.errors import ArtifactError, InferenceError, ProviderError, RequestError
-from ortolan.manifest import PrecisionRecord
+from ortolan.errors import ArtifactError, InferenceError, MissingFileError, ProviderError, RequestError
+from ortolan.foreign import EXPORT_IT
+from ortolan.manifest import MANIFEST_NAME, PrecisionRecord
 from ortolan.model import Model, open_session
 from ortolan.session.base import Array
 from ortolan.session.processors import cpu_features
@@ -50,6 +51,12 @@ def verify(path: str | Path) -> list[Check]:
     """
     artifact = Artifact.open(path)
     manifest = artifact.manifest
+    if artifact.is_foreign:
+        raise MissingFileError(
+            f"verification of '{path}' requested",
+            f"the folder has no {MANIFEST_NAME}: there is nothing to verify it against",
+            EXPORT_IT,
+        )
     checks = []
     try:
         artifact.check()

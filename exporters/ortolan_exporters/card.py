@@ -8,11 +8,12 @@ from ortolan.config import Precision
 from ortolan.manifest import PrecisionRecord
 from ortolan_exporters.resolve import Checkpoint
 
+MAX_LABELS = 20
+
 
 def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionRecord]) -> str:
     """Write README.md of an artifact, in Markdown with the front matter that the Hub reads."""
     name, task = checkpoint.source["name"], checkpoint.task
-    labels = ", ".join(str(label) for label in checkpoint.module.config.id2label.values())
     lines = [
         "---",
         f"pipeline_tag: {task}",
@@ -23,22 +24,22 @@ def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionR
         f"# {name}, exported to ONNX",
         "",
         f"{checkpoint.architecture.model_type}, {checkpoint.source['parameters'] / 1e6:.1f} million parameters,",
-        f"for {task}. Reads up to {checkpoint.max_length} tokens. Labels: {labels}.",
+        f"for {task}. Reads up to {checkpoint.max_length} tokens.{_labels(checkpoint)}",
         "",
         *_untrained(checkpoint.source["new_weights"]),
         "```python",
         "import ortolan",
         "",
-        f'pipe = ortolan.pipeline("{task}", model="this folder")',
-        'pipe("Some text.")',
+        'model = ortolan.Model.load("this folder")',
+        'outputs = model(**model.tokenizer(["Some text."]))',
         "```",
         "",
         "## Evidence",
         "",
         "Every precision was compared with the torch model when it was exported.",
         "",
-        "| precision | file | largest logit difference | same label | probabilities differ by | torch | this |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| precision | file | largest difference | agreement | score of torch | of this |",
+        "| --- | --- | --- | --- | --- | --- |",
         *(_row(precision, record) for precision, record in precisions.items()),
         "",
         *(_kept(precision, record) for precision, record in precisions.items() if record.kept_fp32),
@@ -54,13 +55,25 @@ def _untrained(new_weights: list[str]) -> list[str]:
     return [f"Not trained: {', '.join(new_weights)} are random. Train them before use.", ""] if new_weights else []
 
 
+def _labels(checkpoint: Checkpoint) -> str:
+    if checkpoint.task not in ("text-classification", "token-classification"):
+        return ""
+    labels = [str(label) for label in checkpoint.config.id2label.values()]
+    more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
+    return f" Labels: {', '.join(labels[:MAX_LABELS])}{more}."
+
+
 def _row(precision: Precision, record: PrecisionRecord) -> str:
     quality, metric = record.quality, record.quality.get("metric")
-    accuracy = f"{metric['torch']:.4f} | {metric['this']:.4f}" if metric else "- | -"
+    scores = f"{metric['torch']:.4f} | {metric['this']:.4f}" if metric else "- | -"
+    agreement = (
+        f"cosine {quality['mean_cosine']:.5f}"
+        if quality["measure"] == "cosine"
+        else f"same label {quality['label_agreement']:.2%}"
+    )
     return (
         f"| {precision} | `{record.graphs['model'].file}` | {record.parity['max_difference']:.2g} "
-        f"| {quality['label_agreement']:.2%} of {quality['texts']} | {quality['mean_probability_difference']:.2g} "
-        f"| {accuracy} |"
+        f"| {agreement} of {quality['texts']} texts | {scores} |"
     )
 
 

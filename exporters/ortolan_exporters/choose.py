@@ -13,11 +13,10 @@ from ortolan.config import SessionConfig
 from ortolan.session.ort import OrtSession
 from ortolan.session.processors import usable_threads
 from ortolan.session.providers import Provider
-from ortolan_exporters.architectures.base import Architecture
+from ortolan.timing import interleave
 from ortolan_exporters.example_inputs import example_batch
-from ortolan_exporters.passes.registry import AttentionForm
 from ortolan_exporters.reference import Feed
-from ortolan_exporters.timing import interleave
+from ortolan_exporters.resolve import Checkpoint
 
 DISABLED_OPTIMIZERS: tuple[tuple[str, ...], ...] = (
     (),
@@ -28,7 +27,7 @@ SHAPES = ((1, 16), (1, 128), (8, 32))
 ROUNDS = 5
 CALLS = 3
 
-Way = tuple[AttentionForm, tuple[str, ...]]
+Way = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +35,14 @@ class Measured:
     """One way to run a graph, and how long it takes.
 
     Attributes:
-        attention: Form of the attention.
+        attention: Form of the attention, and with what accuracy level int4 computes.
         disabled_optimizers: Rewrites of ONNX Runtime that are left out.
         milliseconds: Median call for each shape, "B x S".
         speed: How many times as quick as the first way that was measured: geometric mean over the shapes of the
             median ratio within a round, so that each shape counts alike.
     """
 
-    attention: AttentionForm
+    attention: str
     disabled_optimizers: tuple[str, ...]
     milliseconds: Mapping[str, float]
     speed: float
@@ -58,19 +57,15 @@ class Measured:
         }
 
 
-def measure(
-    files: Mapping[AttentionForm, Path], provider: Provider, architecture: Architecture, vocabulary: int, longest: int
-) -> list[Measured]:
+def measure(files: Mapping[str, Path], provider: Provider, checkpoint: Checkpoint) -> list[Measured]:
     """Time every form with every set of disabled optimizers, each at its turn.
 
-    All of them are loaded at once: the weights stand in memory six times.
+    All of them are loaded at once: the weights stand in memory as many times.
 
     Args:
         files: The graph in each form.
         provider: Where to run it.
-        architecture: Says what the graph reads.
-        vocabulary: Ids are drawn below this.
-        longest: Most tokens the model reads.
+        checkpoint: Says what the graph reads.
 
     Returns:
         The ways, fastest first.
@@ -78,8 +73,10 @@ def measure(
     config = SessionConfig(provider=provider.name)
     ways = [(form, disabled) for form in files for disabled in DISABLED_OPTIMIZERS]
     sessions = {way: OrtSession(files[way[0]], provider, config, way[1]) for way in ways}
-    shapes = [(rows, min(length, longest)) for rows, length in SHAPES]
-    feeds = [example_batch(architecture.inputs, *shape, vocabulary=vocabulary, padding=False) for shape in shapes]
+    shapes = [(rows, min(length, checkpoint.max_length)) for rows, length in SHAPES]
+    feeds = [
+        example_batch(checkpoint.inputs, *shape, vocabulary=checkpoint.vocabulary, padding=False) for shape in shapes
+    ]
     times = [interleave(_calls(sessions, feed), ROUNDS, f"attention forms at {_shape(feed)}", CALLS) for feed in feeds]
     found = []
     for form, disabled in ways:
@@ -89,9 +86,8 @@ def measure(
     return sorted(found, key=lambda one: -one.speed)
 
 
-def to_json(found: Sequence[Measured]) -> dict[str, Any]:
-    """Turn a choice into what a manifest holds: the fastest way, and all that were measured."""
-    best = found[0]
+def to_json(best: Measured, found: Sequence[Measured]) -> dict[str, Any]:
+    """Turn a choice into what a manifest holds: the best way, and all that were measured."""
     return {
         "attention": best.attention,
         "disabled_optimizers": list(best.disabled_optimizers),

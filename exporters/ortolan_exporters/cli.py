@@ -14,6 +14,7 @@ from typing import Any
 
 from ortolan.config import PRECISIONS
 from ortolan.errors import ConfigError, OrtolanError
+from ortolan_exporters.config import DEFAULT_PRECISIONS
 from ortolan_exporters.errors import ExportWarning
 
 EXAMPLES = """\
@@ -36,11 +37,22 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("model", metavar="MODEL", help="checkpoint folder or Hub id")
-    made.add_argument("-o", "--output", metavar="DIR", required=True, type=Path, help="folder to make")
+    made.add_argument(
+        "-o", "--output-dir", dest="folder", metavar="DIR", required=True, type=Path, help="folder to make"
+    )
     made.add_argument("--task", metavar="T", help="task to export for; by default what the checkpoint's head is for")
     made.add_argument("--tokenizer", metavar="DIR", help="tokenizer, if not the checkpoint's own")
     made.add_argument(
-        "--precision", metavar="P,...", default=",".join(PRECISIONS), help="which to make (default: %(default)s)"
+        "--precision",
+        metavar="P,...",
+        default=",".join(DEFAULT_PRECISIONS),
+        help=f"which to make, of {', '.join(PRECISIONS)} (default: %(default)s)",
+    )
+    made.add_argument(
+        "--output",
+        metavar="NAME,...",
+        default="",
+        help="outputs of every layer to have besides: hidden_states, attentions",
     )
     made.add_argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
     made.add_argument("--overwrite", action="store_true", help="replace an artifact that is there already")
@@ -104,7 +116,7 @@ def _export(flags: argparse.Namespace) -> dict[str, Any]:
         warnings.showwarning = _show_warning  # type: ignore[assignment]  # the rest of its arguments go to *_
         artifact = export(
             flags.model,
-            flags.output,
+            flags.folder,
             flags.task,
             flags.tokenizer,
             tuple(flags.precision.split(",")),
@@ -118,6 +130,7 @@ def _export(flags: argparse.Namespace) -> dict[str, Any]:
             eval_data=flags.eval,
             max_drop=flags.max_drop,
             calibration=flags.calibration,
+            outputs=tuple(name for name in flags.output.split(",") if name),
         )
     manifest = artifact.manifest.to_json()
     return {"artifact": str(artifact.folder), "task": manifest["task"], "precisions": manifest["precisions"]}

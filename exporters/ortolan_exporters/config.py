@@ -9,6 +9,11 @@ from pathlib import Path
 from ortolan.config import PRECISIONS, Precision
 from ortolan.errors import ConfigError
 
+DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
+
+OUTPUTS = ("hidden_states", "attentions")
+"""What may be asked for besides the outputs of a head."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
@@ -28,10 +33,11 @@ class ExportConfig:
         max_drop: Most the metric may fall from torch to int8, as a share: 0.01 is one text in a hundred.
         calibration: Texts on which precisions are compared with torch, jsonl with `text`; None for the
             checkpoint's own calibration.jsonl, else a built-in set.
+        outputs: Of `OUTPUTS`, one for each layer, besides those of the head.
     """
 
     task: str | None = None
-    precisions: tuple[Precision, ...] = PRECISIONS
+    precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS
     revision: str | None = None
     num_labels: int | None = None
     overrides: Mapping[str, object] = field(default_factory=dict)
@@ -42,6 +48,7 @@ class ExportConfig:
     eval_data: Path | None = None
     max_drop: float = 0.01
     calibration: Path | None = None
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.precisions if name not in PRECISIONS]
@@ -50,6 +57,10 @@ class ExportConfig:
                 f"precisions {list(self.precisions)} requested",
                 f"{unknown} are unknown" if unknown else "each may stand once, and one must",
                 f"use some of {', '.join(PRECISIONS)}",
+            )
+        if unknown_outputs := [name for name in self.outputs if name not in OUTPUTS]:
+            raise ConfigError(
+                f"outputs {list(self.outputs)} requested", f"{unknown_outputs} are unknown", f"use {', '.join(OUTPUTS)}"
             )
         if not 0.0 <= self.max_drop < 1.0:
             raise ConfigError("max_drop requested", f"got {self.max_drop}", "use a share from 0 up to 1, such as 0.01")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,49 +14,16 @@ from ortolan.request import TextInput, parse_text_input
 MAX_LINES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A text with its class.
-
-    Attributes:
-        input: The text or pair.
-        label: Id of the class.
-    """
-
-    input: TextInput
-    label: int
-
-
 def read_texts(path: Path) -> list[TextInput]:
-    """Read texts, one JSON object a line with `text` and perhaps `text_pair`; other keys are left out.
+    """Read texts, one JSON object a line with `text` and perhaps `text_pair`, or with `question` and `context`.
+
+    Other keys are left out.
 
     Raises:
         MissingFileError: No such file.
         InvalidInputError: A line that is not such an object; the message names the line.
     """
-    return [_text_of(document, path, number) for number, document in _lines(path)]
-
-
-def read_labelled(path: Path, id2label: Mapping[int, str]) -> list[Labelled]:
-    """Read labelled texts: `label` is the name of a class, or its id.
-
-    Raises:
-        MissingFileError: No such file.
-        InvalidInputError: A line without a known label; the message names the line and the labels there are.
-    """
-    label2id = {name: number for number, name in id2label.items()}
-    rows = []
-    for number, document in _lines(path):
-        label = document.get("label")
-        found = label2id.get(label) if isinstance(label, str) else label
-        if isinstance(found, bool) or not isinstance(found, int) or found not in id2label:
-            raise InvalidInputError(
-                f"a label in '{path}', line {number}, requested",
-                f"got {label!r}",
-                f"the model has {', '.join(id2label.values())}",
-            )
-        rows.append(Labelled(_text_of(document, path, number), found))
-    return rows
+    return [text_of(document, path, number) for number, document in lines(path)]
 
 
 def builtin_texts() -> list[TextInput]:
@@ -66,7 +32,17 @@ def builtin_texts() -> list[TextInput]:
     return [TextInput(line) for line in lines if line.strip()]
 
 
-def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+def lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read a file of JSON objects, one a line.
+
+    Returns:
+        Number of the line, counted from 1, and what stands there.
+
+    Raises:
+        MissingFileError: No such file.
+        InvalidInputError: A line that is not an object, or no lines at all; the message names the line.
+        ConfigError: More than `MAX_LINES` lines.
+    """
     if not path.is_file():
         raise MissingFileError(f"texts from '{path}' requested", "there is no such file", "check the path")
     rows = []
@@ -84,13 +60,9 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
             document = json.loads(line)
         except ValueError as error:
             found = "it is empty" if not line.strip() else f"it is not JSON ({error})"
-            raise InvalidInputError(
-                f"'{path}', line {number}, requested", found, 'write one {"text": ...} a line'
-            ) from error
+            raise invalid_line(path, number, found) from error
         if not isinstance(document, dict):
-            raise InvalidInputError(
-                f"'{path}', line {number}, requested", "it is not an object", 'write one {"text": ...} a line'
-            )
+            raise invalid_line(path, number, "it is not an object")
         rows.append((number, document))
         if number > MAX_LINES:
             raise ConfigError(f"texts from '{path}' requested", f"more than {MAX_LINES:,} lines", "pass fewer")
@@ -99,8 +71,36 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return rows
 
 
-def _text_of(document: Mapping[str, Any], path: Path, number: int) -> TextInput:
+def text_of(document: Mapping[str, Any], path: Path, number: int) -> TextInput:
+    """Read the text or pair of a line.
+
+    Raises:
+        InvalidInputError: There is none; the message names the line.
+    """
+    known = {"text": "text", "text_pair": "text_pair", "question": "text", "context": "text_pair"}
     try:
-        return parse_text_input({key: document[key] for key in ("text", "text_pair") if key in document})
+        return parse_text_input({known[key]: value for key, value in document.items() if key in known})
     except RequestError as error:
         raise InvalidInputError(f"'{path}', line {number}, requested", error.found, error.remedy) from error
+
+
+def label_of(label: object, id2label: Mapping[int, str], path: Path, number: int) -> int:
+    """Read a label, the name of a class or its id.
+
+    Raises:
+        InvalidInputError: The model has no such class; the message names the line and the classes there are.
+    """
+    label2id = {name: one for one, name in id2label.items()}
+    found = label2id.get(label) if isinstance(label, str) else label
+    if isinstance(found, bool) or not isinstance(found, int) or found not in id2label:
+        raise InvalidInputError(
+            f"a label in '{path}', line {number}, requested",
+            f"got {label!r}",
+            f"the model has {', '.join(id2label.values())}",
+        )
+    return found
+
+
+def invalid_line(path: Path, number: int, found: str, wanted: str = '{"text": ...}') -> InvalidInputError:
+    """Make the error for a line that can't be used."""
+    return InvalidInputError(f"'{path}', line {number}, requested", found, f"write one {wanted} a line")

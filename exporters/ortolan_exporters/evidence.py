@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from ortolan.manifest import GoldenOutputs
 from ortolan.postprocess.activations import FloatArray
 from ortolan.request import TextInput
-from ortolan.session.base import Session
-from ortolan.tasks.classify import default_activation
+from ortolan.session.base import Array, Session
 from ortolan.tokenize import Encoding, Tokenizer
+from ortolan.verify import golden_sample
 from ortolan_exporters.config import ExportConfig
-from ortolan_exporters.data import Labelled, builtin_texts, read_labelled, read_texts
+from ortolan_exporters.data import builtin_texts, read_texts
 from ortolan_exporters.errors import CheckpointError
-from ortolan_exporters.quality import Agreement, Metric, accuracy, agreement
+from ortolan_exporters.heads.base import Examples
+from ortolan_exporters.quality import Agreement, Alignment, Metric, agreement
 from ortolan_exporters.reference import Feed, predict, session_run, torch_run
 from ortolan_exporters.resolve import Checkpoint
 from ortolan_exporters.validate import validation_batches
 
 MAX_CALIBRATION_TEXTS = 512
 NUM_GOLDEN = 4
+NUM_GOLDEN_VALUES = 64
+"""Numbers kept of the outputs for one golden text: enough to see that they are the same, few enough to be stored."""
 
 
 class Evidence:
@@ -31,7 +33,9 @@ class Evidence:
     Attributes:
         checkpoint: The model.
         tokenizer: As the runtime will load it.
+        encodings: The calibration texts, as the head is asked them.
         max_drop: Most that the metric may fall.
+        golden: Texts that are stored with what every precision answers to them.
     """
 
     def __init__(self, checkpoint: Checkpoint, work: Path, config: ExportConfig) -> None:
@@ -53,79 +57,72 @@ class Evidence:
         self.tokenizer = Tokenizer.load(work, max_length=checkpoint.max_length)
         self._cut = self.tokenizer.truncation(True, None)
         texts = _calibration_texts(checkpoint, config)
-        self._encodings = self.tokenizer.encode(texts, self._cut)
-        self._check_ids(texts)
-        self.activation = default_activation(checkpoint.module.config.to_dict())
+        plain = self.tokenizer.encode(texts, self._cut)
+        self._check_ids(texts, plain)
+        self.encodings = checkpoint.head.prepare(plain, checkpoint.tokenizer)
+        self.measure = checkpoint.head.measure(checkpoint.config)
         self._run = torch_run(checkpoint)
-        self._labelled = self._read_labelled(config)
-        self.golden = list(zip(texts, self._encodings, strict=True))[:NUM_GOLDEN]
+        self._examples = self._read_examples(config)
+        self.golden = list(zip(texts, plain, strict=True))[:NUM_GOLDEN]
 
     @cached_property
     def batches(self) -> list[Feed]:
         """Batches for parity: texts alone, padded together, and random tokens up to the longest row."""
-        vocabulary = self.checkpoint.module.config.vocab_size
-        return validation_batches(self.checkpoint.architecture, self.tokenizer, self._encodings, vocabulary)
+        return validation_batches(self.checkpoint, self.tokenizer, self.encodings)
 
     @cached_property
-    def batch_logits(self) -> list[FloatArray]:
-        """Torch's logits for `batches`."""
+    def batch_outputs(self) -> list[Mapping[str, Array]]:
+        """Torch's outputs for `batches`."""
         return [self._run(feed) for feed in self.batches]
 
     @cached_property
-    def calibration_logits(self) -> FloatArray:
-        """Torch's logits for the calibration texts, float32 [n, V]."""
-        return predict(self._run, self.tokenizer, self._encodings, "torch on the calibration texts")
+    def calibration_answers(self) -> list[FloatArray]:
+        """Torch's answers to the calibration texts, float32 [D, C] for each."""
+        what = "torch on the calibration texts"
+        return predict(self._run, self.checkpoint, self.tokenizer, self.encodings, what)
 
     @cached_property
-    def _torch_accuracy(self) -> float:
-        logits = predict(self._run, self.tokenizer, self._eval_encodings, "torch on the labelled texts")
-        return accuracy(logits, self._labels)
+    def _torch_score(self) -> float:
+        assert self._examples is not None  # asked for where there are examples
+        what = "torch on the labelled texts"
+        answers = predict(self._run, self.checkpoint, self.tokenizer, self._examples.encodings, what)
+        return self.checkpoint.head.score(answers, self._examples.answers)
 
-    @cached_property
-    def _eval_encodings(self) -> list[Encoding]:
-        return self.tokenizer.encode([row.input for row in self._labelled], self._cut)
+    def answers(self, session: Session) -> list[FloatArray]:
+        """Answers of a graph to the calibration texts, float32 [D, C] for each."""
+        return predict(session_run(session), self.checkpoint, self.tokenizer, self.encodings)
 
-    @property
-    def _labels(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.array([row.label for row in self._labelled], np.int64)
-
-    def answer(self, session: Session) -> FloatArray:
-        """Logits of a graph on the calibration texts, float32 [n, V]."""
-        return predict(session_run(session), self.tokenizer, self._encodings)
-
-    def agreement(self, session: Session) -> Agreement:
+    def agreement(self, session: Session) -> Agreement | Alignment:
         """Compare a graph's answers with torch's on the calibration texts."""
-        return agreement(self.calibration_logits, self.answer(session), self.activation)
+        return agreement(self.calibration_answers, self.answers(session), self.measure)
 
     def metric(self, session: Session) -> Metric | None:
-        """Accuracy of torch and of a graph on the labelled texts; None if there are none."""
-        if not self._labelled:
+        """Score torch and a graph on the labelled texts; None if there are none."""
+        examples, head = self._examples, self.checkpoint.head
+        if examples is None:
             return None
-        logits = predict(session_run(session), self.tokenizer, self._eval_encodings, "the graph on the labelled texts")
-        return Metric("accuracy", len(self._labelled), self._torch_accuracy, accuracy(logits, self._labels))
+        what = "the graph on the labelled texts"
+        answers = predict(session_run(session), self.checkpoint, self.tokenizer, examples.encodings, what)
+        this = head.score(answers, examples.answers)
+        return Metric(head.metric, len(examples.answers), self._torch_score, this)
 
     def golden_outputs(self, session: Session, tolerance: float) -> GoldenOutputs:
         """Run the golden texts, each alone: an int8 result depends on its neighbours in a batch."""
         run = session_run(session)
-        rows = [run(self.tokenizer.pad([encoding]))[0] for _, encoding in self.golden]
-        return GoldenOutputs([[float(value) for value in row] for row in rows], tolerance)
+        rows = [run(self.tokenizer.pad([encoding])) for _, encoding in self.golden]
+        return GoldenOutputs([golden_sample(row, NUM_GOLDEN_VALUES) for row in rows], tolerance)
 
-    def _read_labelled(self, config: ExportConfig) -> list[Labelled]:
+    def _read_examples(self, config: ExportConfig) -> Examples | None:
         if config.eval_data is None:
-            return []
-        if self.activation != "softmax":
-            raise CheckpointError(
-                f"evaluation on '{config.eval_data}' requested",
-                "accuracy needs a model with one label a text",
-                "leave the data out; the gate then goes by differences to torch",
-            )
-        return read_labelled(config.eval_data, self.checkpoint.module.config.id2label)
+            return None
+        checkpoint = self.checkpoint
+        return checkpoint.head.read(config.eval_data, checkpoint.tokenizer, checkpoint.config, self._cut.max_length)
 
-    def _check_ids(self, texts: list[TextInput]) -> None:
+    def _check_ids(self, texts: list[TextInput], encodings: list[Encoding]) -> None:
         """The artifact's tokenizer must be the checkpoint's, and the model must have a row for each id."""
         name = self.checkpoint.source["name"]
-        vocabulary = self.checkpoint.module.config.vocab_size
-        for item, encoding in zip(texts, self._encodings, strict=True):
+        vocabulary = self.checkpoint.config.vocab_size
+        for item, encoding in zip(texts, encodings, strict=True):
             expected = self.checkpoint.tokenizer(
                 item.text, item.text_pair, truncation=True, max_length=self._cut.max_length
             )
@@ -151,6 +148,6 @@ def _calibration_texts(checkpoint: Checkpoint, config: ExportConfig) -> list[Tex
     elif own is not None and own.is_file():
         texts = read_texts(own)
     else:
-        texts = builtin_texts()
+        texts = checkpoint.head.texts() or builtin_texts()
     # spread over the file, which may be sorted by source or label
     return texts[:: max(1, len(texts) // MAX_CALIBRATION_TEXTS)][:MAX_CALIBRATION_TEXTS]

@@ -1,15 +1,31 @@
-"""Arrays made from declared axes, for tracing and for validation."""
+"""Arrays made from declared inputs, for tracing and for validation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What random tokens are drawn from.
+
+    Attributes:
+        size: Ids are drawn below this.
+        pad_id: Fills up short rows, and is not drawn: models tell padding by it.
+        end_id: Ends each row, and is not drawn elsewhere; None where no token needs to.
+    """
+
+    size: int
+    pad_id: int = 0
+    end_id: int | None = None
+
+
 def example_batch(
-    names: Sequence[str], batch: int, sequence: int, *, vocabulary: int, padding: bool = True, seed: int = 0
+    names: Sequence[str], batch: int, sequence: int, *, vocabulary: Vocabulary, padding: bool = True, seed: int = 0
 ) -> dict[str, NDArray[np.int64]]:
     """Make a batch of random tokens.
 
@@ -17,7 +33,7 @@ def example_batch(
         names: Inputs to make: any of input_ids, attention_mask, token_type_ids.
         batch: B.
         sequence: S.
-        vocabulary: Ids are drawn below this.
+        vocabulary: What ids are drawn from.
         padding: Pad the rows of a batch to different lengths, the first one not at all.
         seed: Of the draw.
 
@@ -29,8 +45,12 @@ def example_batch(
     if padding and batch > 1 and sequence > 1:
         lengths[1:] = draw.integers(1, sequence, batch - 1)
     mask = (np.arange(sequence) < lengths[:, None]).astype(np.int64)
+    special = [vocabulary.pad_id] if vocabulary.end_id is None else [vocabulary.pad_id, vocabulary.end_id]
+    ids = draw.choice(np.setdiff1d(np.arange(vocabulary.size), special), (batch, sequence))
+    if vocabulary.end_id is not None:
+        ids[np.arange(batch), lengths - 1] = vocabulary.end_id
     made = {
-        "input_ids": draw.integers(0, vocabulary, (batch, sequence)) * mask,
+        "input_ids": np.where(mask == 1, ids, vocabulary.pad_id),
         "attention_mask": mask,
         "token_type_ids": (np.arange(sequence) >= lengths[:, None] // 2).astype(np.int64) * mask,
     }

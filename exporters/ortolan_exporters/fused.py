@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
+from transformers.masking_utils import AttentionMaskInterface, bidirectional_mask_function
 
 NAME = "ortolan_fused"
+
+MASKED = -10000.0
+"""Added to the scores of what must not be seen, ONNX Runtime's own mask value: exp() of it is zero in float32, it is a
+float16 too, and no row of scores can become NaN."""
 
 
 @contextmanager
@@ -22,12 +26,12 @@ def fused_attention(module: Any) -> Iterator[None]:
     """
     before = module.config._attn_implementation
     AttentionInterface.register(NAME, multi_head_attention)
-    AttentionMaskInterface.register(NAME, padding_mask)
+    AttentionMaskInterface.register(NAME, attention_mask)
     try:
-        module.set_attn_implementation(NAME)
+        _choose(module, NAME)
         yield
     finally:
-        module.set_attn_implementation(before)
+        _choose(module, before)
         # transformers has a way in and none out
         AttentionInterface._global_mapping.pop(NAME, None)
         AttentionMaskInterface._global_mapping.pop(NAME, None)
@@ -40,6 +44,7 @@ def multi_head_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
+    position_bias: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Stand in for attention: one operator, with the heads merged as it wants them.
@@ -47,18 +52,23 @@ def multi_head_attention(
     Args:
         module: The attention layer; not read.
         query: float32 [B, N, S, D].
-        key: float32 [B, N, S, D].
-        value: float32 [B, N, S, D].
-        attention_mask: What `padding_mask` made, int32 [B, S], or None.
+        key: float32 [B, N, T, D].
+        value: float32 [B, N, T, D].
+        attention_mask: What the function of that name made: int32 [B, T], float32 [B or 1, 1, S, T], or None.
         scaling: Factor of the scores; by default 1 / sqrt(D).
+        position_bias: Added to the scores, float32 [1, N, S, T], or None.
 
     Returns:
         float32 [B, S, N, D], and None for the weights, which the operator keeps to itself.
     """
     batch, heads, length, size = query.shape
+    mask, bias = attention_mask, position_bias
+    if mask is not None and mask.ndim == 4:
+        bias = mask if bias is None else mask + bias
+        mask = None
     merged = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
-        [_merge_heads(query), _merge_heads(key), _merge_heads(value), None, attention_mask],
+        [_merge_heads(query), _merge_heads(key), _merge_heads(value), None, mask, bias],
         {"num_heads": heads, "scale": float(size**-0.5 if scaling is None else scaling)},
         dtype=query.dtype,
         shape=(batch, length, heads * size),
@@ -67,9 +77,42 @@ def multi_head_attention(
     return merged.reshape(batch, length, heads, size), None
 
 
-def padding_mask(*_: Any, attention_mask: torch.Tensor | None = None, **__: Any) -> torch.Tensor | None:
-    """Hand the padding mask [B, S] on as int32, instead of making [B, 1, S, S] of it."""
-    return None if attention_mask is None else attention_mask.to(torch.int32)
+def attention_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    mask_function: Callable[..., Any],
+    attention_mask: torch.Tensor | None = None,
+    device: Any = None,
+    **_: Any,
+) -> torch.Tensor | None:
+    """Say which token sees which.
+
+    Args:
+        batch_size: B.
+        q_length: S.
+        kv_length: T.
+        mask_function: Of transformers: (row, head, token that looks, token that is seen) to true or false.
+        attention_mask: int64 [B, T], 0 for padding; None for no padding.
+        device: Where to make the mask.
+
+    Returns:
+        Where every token sees every real one, the padding mask itself as int32 [B, T], or None for no padding; in all
+        other cases a bias of the scores, float32 [B or 1, 1, S, T].
+    """
+    if mask_function is bidirectional_mask_function:
+        return None if attention_mask is None else attention_mask.to(torch.int32)
+    rows, columns = torch.arange(q_length, device=device), torch.arange(kv_length, device=device)
+    is_seen: torch.Tensor = mask_function(0, 0, rows[:, None], columns[None, :])[None, None]
+    if attention_mask is not None:
+        is_seen = is_seen & attention_mask.to(torch.bool)[:, None, None, :]
+    return (~is_seen).to(torch.float32) * MASKED
+
+
+def _choose(module: Any, name: str) -> None:
+    module.set_attn_implementation(name)
+    # classes that do not call the interface themselves refuse, with a warning; their masks are made by it all the same
+    module.config._attn_implementation_internal = name
 
 
 def _merge_heads(states: torch.Tensor) -> torch.Tensor:

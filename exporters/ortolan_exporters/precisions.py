@@ -1,54 +1,78 @@
-"""Making one precision: candidate graphs, the choice among them, and the gate."""
+"""Making one precision: candidate graphs, the gate, and the choice among those that pass."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, get_args
 
 import onnx_ir as ir
 
 from ortolan.config import Precision, SessionConfig
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.postprocess.activations import FloatArray
+from ortolan.progress import say
 from ortolan.session.ort import OrtSession
 from ortolan.session.processors import cpu_features
 from ortolan.session.providers import provider_named
 from ortolan_exporters import choose
 from ortolan_exporters.errors import ToleranceError
 from ortolan_exporters.evidence import Evidence
-from ortolan_exporters.passes.base import run_passes
-from ortolan_exporters.passes.registry import AttentionForm, attention_forms
-from ortolan_exporters.progress import say
+from ortolan_exporters.graph_files import save_graph
+from ortolan_exporters.passes.registry import attention_forms
 from ortolan_exporters.quality import faults
+from ortolan_exporters.quantize.calibrate import Histogram, Method, collect, ranges
 from ortolan_exporters.quantize.dynamic import quantize_dynamic
-from ortolan_exporters.quantize.sensitivity import rank_layers, trials
+from ortolan_exporters.quantize.half import to_half
+from ortolan_exporters.quantize.sensitivity import mean_squared_difference, rank_layers, trials
+from ortolan_exporters.quantize.static import quantize_static
+from ortolan_exporters.quantize.weight_only import quantize_int4
 from ortolan_exporters.validate import check_interface, compare
 
-FILES: dict[Precision, str] = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
-"""Where each precision stands: the names that transformers.js and optimum look for."""
+FILES: dict[Precision, str] = {
+    "fp32": "onnx/model.onnx",
+    "int8": "onnx/model_quantized.onnx",
+    "int8-static": "onnx/model_int8_static.onnx",
+    "int4": "onnx/model_q4.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+}
+"""Where each precision stands: the names that transformers.js and optimum look for, as far as they have one."""
 
-INT8_GOLDEN_TOLERANCE = 0.05
-"""What a golden logit of int8 may differ on another machine: a float that falls on the other side of a rounding step
-moves a whole tensor's activations by one step of 255."""
+MAX_STATIC_TEXTS = 128
+"""Texts that the ranges of static int8 are counted on."""
+
+ACCURACY_LEVELS = (4, 1)
+"""What int4 may compute in: int8, or float32. Which is quicker depends on the CPU."""
+
+GOLDEN_TOLERANCE = 0.05
+"""What a golden output of a reduced precision may differ on another machine, as a share of the largest output: a float
+that falls on the other side of a rounding step moves a whole tensor's activations by one step of 255."""
+
+Reduce = Callable[..., object]
+"""Turns a float32 graph to a precision, in place; takes the graph and `keep_fp32`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     """What is known of a graph, and why it must not be published, if so."""
 
-    record: PrecisionRecord
+    parity: dict[str, Any]
+    quality: dict[str, Any]
     faults: list[str]
+    summary: str
 
 
 class Workshop:
     """Makes precisions of one traced graph, in one folder."""
 
-    def __init__(self, graph: ir.Model, evidence: Evidence, work: Path) -> None:
+    def __init__(self, graph: ir.Model, evidence: Evidence, work: Path, *, keeps_forms: bool = False) -> None:
         self._graph = graph
         self._evidence = evidence
         self._work = work
+        self._keeps_forms = keeps_forms
         self._candidates = work / "candidates"
         self._candidates.mkdir()
         (work / "onnx").mkdir()
@@ -59,87 +83,161 @@ class Workshop:
         shutil.rmtree(self._candidates)
 
     def make(self, precision: Precision) -> PrecisionRecord:
-        """Make a precision and put it through the gate.
+        """Make a precision and put it through the gate; the most sensitive layers stay in float32 until it passes.
 
         Raises:
-            ToleranceError: It does not pass, and for int8 neither does any mix with fp32 layers.
+            ToleranceError: It does not pass, and neither does any mix with fp32 layers.
         """
-        say(f"{precision}: measuring attention forms")
-        candidate = self._candidate(precision, ())
-        if not candidate.faults:
-            return self._finish(precision, candidate)
-        say(f"{precision}: {'; '.join(candidate.faults)}")
-        if precision == "int8":
-            for keep in trials(self._ranked()):
-                candidate = self._candidate(precision, keep)
+        ways = self._reductions(precision)
+        keep: tuple[str, ...] = ()
+        candidate = self._judge(self._reference(precision, ways, keep), precision)
+        if candidate.faults:
+            say(f"{precision}: {'; '.join(candidate.faults)}")
+        if candidate.faults and precision != "fp32":
+            for names in trials(self._ranked(ways)):
+                keep = tuple(names)
+                candidate = self._judge(self._reference(precision, ways, keep), precision)
                 verdict = "; ".join(candidate.faults) or "passes"
                 say(f"{precision} with {len(keep)} layers in fp32 ({', '.join(keep[:3])}...): {verdict}")
                 if not candidate.faults:
-                    return self._finish(precision, candidate)
-        raise ToleranceError(
-            f"{precision} of '{self._evidence.checkpoint.source['name']}' requested",
-            "; ".join(candidate.faults),
-            "export --precision fp32 alone, or raise --max-drop where a drop is over it"
-            if precision == "int8"
-            else "please report this",
-        )
+                    break
+        if candidate.faults:
+            raise ToleranceError(
+                f"{precision} of '{self._evidence.checkpoint.source['name']}' requested",
+                "; ".join(candidate.faults),
+                "please report this" if precision == "fp32" else "leave it out, or raise --max-drop",
+            )
+        return self._publish(precision, ways, keep, candidate)
 
-    def _candidate(self, precision: Precision, keep: Collection[str]) -> _Candidate:
-        """Make the graph in every form, keep the quickest, and compare it with torch."""
-        evidence, checkpoint = self._evidence, self._evidence.checkpoint
-        files: dict[AttentionForm, Path] = {}
-        for form, passes in attention_forms(keep).items():
-            graph = self._graph.clone()
-            run_passes(graph, passes)
-            if precision == "int8":
-                quantize_dynamic(graph, keep_fp32=keep)
-            files[form] = self._candidates / f"{precision}-{form}.onnx"
-            ir.save(graph, files[form])
-        vocabulary = checkpoint.module.config.vocab_size
-        ways = choose.measure(files, self._provider, checkpoint.architecture, vocabulary, checkpoint.max_length)
-        path = self._work / FILES[precision]
-        shutil.copyfile(files[ways[0].attention], path)
-        session = OrtSession(path, self._provider, SessionConfig(provider="cpu"), ways[0].disabled_optimizers)
-        check_interface(session.signature, checkpoint.architecture, checkpoint.module.config.num_labels)
-        parity = compare(session, evidence.batches, evidence.batch_logits)
+    def _reductions(self, precision: Precision) -> Mapping[str, Reduce]:
+        """Ways to reduce a graph to a precision, by what is added to the name of the form; the first is judged."""
+        if precision == "int8":
+            return {"": quantize_dynamic}
+        if precision == "int8-static":
+            method, found = self._best_ranges()
+            say(f"int8-static: {method} ranges")
+            return {"": partial(quantize_static, ranges=found)}
+        if precision == "int4":
+            return {f", level {level}": partial(quantize_int4, accuracy_level=level) for level in ACCURACY_LEVELS}
+        return {"": to_half if precision == "fp16" else lambda *_, **__: None}
+
+    def _reference(self, precision: Precision, ways: Mapping[str, Reduce], keep: Collection[str]) -> Path:
+        """Make the graph that quality is judged by first, in the form that every precision has."""
+        graph = next(iter(attention_forms(self._graph, keep).values()))
+        next(iter(ways.values()))(graph, keep_fp32=keep)
+        return save_graph(graph, self._candidates / f"{precision}.onnx")
+
+    def _judge(self, path: Path, precision: Precision, disabled_optimizers: Sequence[str] = ()) -> _Candidate:
+        """Compare a graph with torch."""
+        evidence = self._evidence
+        session = self._load(path, disabled_optimizers)
+        check_interface(session.signature, evidence.checkpoint)
+        parity = compare(session, evidence.batches, evidence.batch_outputs)
         quality, metric = evidence.agreement(session), evidence.metric(session)
-        tolerance = checkpoint.architecture.tolerance
+        reasons = faults(quality, metric, evidence.max_drop)
         if precision == "fp32":
-            over = parity.max_difference > tolerance
-            reasons = [f"logits differ by {parity.max_difference:.2g}, {tolerance:.2g} allowed"] if over else []
-        else:
-            reasons = faults(quality, metric, evidence.max_drop)
+            allowed = evidence.checkpoint.architecture.tolerance * parity.scale
+            over = parity.max_difference > allowed
+            reasons = [f"outputs differ by {parity.max_difference:.2g}, {allowed:.2g} allowed"] if over else []
         measured = {**quality.to_json(), "max_drop": evidence.max_drop}
-        record = PrecisionRecord(
-            graphs={"model": Graph(FILES[precision], session.signature)},
-            providers={self._provider.name: choose.to_json(ways)},
-            parity=parity.to_json(),
-            quality=measured if metric is None else {**measured, "metric": metric.to_json()},
-            kept_fp32=tuple(keep),
+        summary = f"outputs within {parity.max_difference:.2g} of torch, {quality}"
+        if metric is not None:
+            measured["metric"] = metric.to_json()
+            summary += f", {metric.name} {metric.torch:.4f} to {metric.this:.4f}"
+        return _Candidate(parity.to_json(), measured, reasons, summary)
+
+    def _publish(
+        self, precision: Precision, ways: Mapping[str, Reduce], keep: tuple[str, ...], judged: _Candidate
+    ) -> PrecisionRecord:
+        """Take the quickest of the forms that pass."""
+        forms = self._forms(precision, ways, keep)
+        first = next(iter(forms))
+        if precision not in self._provider.precisions:  # its time here would say nothing
+            return self._record(precision, forms, first, keep, judged)
+        timed = choose.measure(forms, self._provider, self._evidence.checkpoint)
+        for way in timed:
+            if (way.attention, way.disabled_optimizers) != (first, ()):  # that one has been judged already
+                candidate = self._judge(forms[way.attention], precision, way.disabled_optimizers)
+                if candidate.faults:
+                    say(f"{precision}: {way.attention} is quickest and does not pass: {'; '.join(candidate.faults)}")
+                    continue
+                judged = candidate
+            break
+        record = self._record(precision, forms, way.attention, keep, judged)
+        return replace(record, providers={self._provider.name: choose.to_json(way, timed)})
+
+    def _forms(self, precision: Precision, ways: Mapping[str, Reduce], keep: Collection[str]) -> dict[str, Path]:
+        """Make every form of a precision, and a file of each."""
+        files: dict[str, Path] = {}
+        for form, graph in attention_forms(self._graph, keep).items():
+            if (precision == "int4" and form == "packed") or (precision == "fp16" and files):
+                continue  # no operator packs int4; float16 is for GPUs, which run the fused form and are not here
+            for suffix, reduce in ways.items():
+                copy = graph.clone()
+                reduce(copy, keep_fp32=keep)
+                name = f"{form}{suffix}"
+                files[name] = save_graph(copy, self._candidates / f"{precision}-{len(files)}.onnx")
+        return files
+
+    def _record(
+        self, precision: Precision, forms: Mapping[str, Path], form: str, keep: tuple[str, ...], judged: _Candidate
+    ) -> PrecisionRecord:
+        place = FILES[precision]
+        say(f"{precision} passes: {form} attention, {judged.summary}")
+        save_graph(ir.load(forms[form]), self._work / place)
+        session = self._load(self._work / place, ())
+        kept: dict[str, Graph] = {}
+        for name, path in forms.items() if self._keeps_forms and len(forms) > 1 else ():
+            stem = Path(place).stem
+            kept[name] = Graph(f"onnx/forms/{stem}_{name.replace(', level ', '_level')}.onnx", session.signature)
+            if name == form:
+                kept[name] = Graph(place, session.signature)
+                continue
+            (self._work / "onnx" / "forms").mkdir(exist_ok=True)
+            save_graph(ir.load(path), self._work / kept[name].file)
+        share = self._evidence.checkpoint.architecture.tolerance if precision == "fp32" else GOLDEN_TOLERANCE
+        return PrecisionRecord(
+            graphs={"model": Graph(place, session.signature)},
+            providers={},
+            parity=judged.parity,
+            quality=judged.quality,
+            kept_fp32=keep,
             cpu_features=tuple(sorted(cpu_features())),
-            golden=evidence.golden_outputs(session, tolerance if precision == "fp32" else INT8_GOLDEN_TOLERANCE),
+            golden=self._evidence.golden_outputs(session, share * judged.parity["scale"]),
+            forms=kept,
         )
-        return _Candidate(record, reasons)
 
-    def _finish(self, precision: Precision, candidate: _Candidate) -> PrecisionRecord:
-        record = candidate.record
-        quality, metric = record.quality, record.quality.get("metric")
-        line = (
-            f"{precision} passes: {record.providers['cpu']['attention']} attention, "
-            f"logits within {record.parity['max_difference']:.2g} of torch, "
-            f"same label {quality['label_agreement']:.2%} of {quality['texts']} texts"
-        )
-        say(line + (f", accuracy {metric['torch']:.4f} to {metric['this']:.4f}" if metric else ""))
-        return record
+    def _load(self, path: Path, disabled_optimizers: Sequence[str]) -> OrtSession:
+        return OrtSession(path, self._provider, SessionConfig(provider="cpu"), disabled_optimizers)
 
-    def _ranked(self) -> list[str]:
-        """Order the layers by what int8 does to each alone."""
+    def _ranked(self, ways: Mapping[str, Reduce]) -> list[str]:
+        """Order the layers by what a precision does to each alone."""
+        reduce = next(iter(ways.values()))
 
-        def answer(keep: frozenset[str]) -> FloatArray:
+        def answer(keep: frozenset[str]) -> list[FloatArray]:
             graph = self._graph.clone()
-            quantize_dynamic(graph, keep_fp32=keep)
-            path = self._candidates / "layer.onnx"
-            ir.save(graph, path)
-            return self._evidence.answer(OrtSession(path, self._provider, SessionConfig(provider="cpu"), ()))
+            reduce(graph, keep_fp32=keep)
+            path = save_graph(graph, self._candidates / "layer.onnx")
+            return self._evidence.answers(self._load(path, ()))
 
-        return rank_layers(self._graph, answer, self._evidence.calibration_logits)
+        return rank_layers(self._graph, answer, self._evidence.calibration_answers)
+
+    def _best_ranges(self) -> tuple[str, Mapping[str, Any]]:
+        """Count activations once, and take the method whose ranges do the least damage."""
+        damage = {}
+        for method in get_args(Method):
+            graph = self._graph.clone()
+            quantize_static(graph, ranges(self._histograms, method))
+            session = self._load(save_graph(graph, self._candidates / "ranges.onnx"), ())
+            damage[method] = mean_squared_difference(
+                self._evidence.answers(session), self._evidence.calibration_answers
+            )
+        best = min(damage, key=damage.__getitem__)
+        return best, ranges(self._histograms, best)
+
+    @cached_property
+    def _histograms(self) -> Mapping[str, Histogram]:
+        evidence, names = self._evidence, self._evidence.checkpoint.inputs
+        step = max(1, len(evidence.encodings) // MAX_STATIC_TEXTS)
+        feeds = [evidence.tokenizer.pad([one]) for one in evidence.encodings[::step][:MAX_STATIC_TEXTS]]
+        return collect(self._graph, [{name: feed[name] for name in names} for feed in feeds])

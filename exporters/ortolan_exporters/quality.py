@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,12 +18,14 @@ though it changes few labels."""
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a precision's answers differ from torch's, on texts without labels.
+    """How a precision's choices differ from torch's, on texts without labels.
 
     Attributes:
         texts: How many were compared.
+        decisions: How many choices they hold: one a text, a token or a mask, two a question.
         label_agreement: Share of decisions that are the same.
-        mean_probability_difference: Mean absolute difference of the probabilities (of the values, for regression).
+        mean_probability_difference: How far the probability of torch's choice moved, on average (for regression, the
+            value).
         max_probability_difference: Largest one.
         expected_drop: Mean probability, by torch's own account, given up by the decisions that differ:
             p(torch's label) - p(this label). The accuracy this precision would lose if torch's probabilities were
@@ -30,6 +33,7 @@ class Agreement:
     """
 
     texts: int
+    decisions: int
     label_agreement: float
     mean_probability_difference: float
     max_probability_difference: float
@@ -37,16 +41,48 @@ class Agreement:
 
     def to_json(self) -> dict[str, Any]:
         """Turn it into what a manifest holds."""
-        return asdict(self)
+        return {"measure": "labels", **asdict(self)}
+
+    def __str__(self) -> str:
+        return f"same label {self.label_agreement:.2%} of {self.decisions} ({self.texts} texts)"
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """How a precision's vectors differ from torch's.
+
+    Attributes:
+        texts: How many texts were compared.
+        decisions: How many vectors they gave.
+        mean_cosine: Mean cosine of a vector with torch's.
+        min_cosine: The smallest one.
+    """
+
+    texts: int
+    decisions: int
+    mean_cosine: float
+    min_cosine: float
+
+    @property
+    def expected_drop(self) -> float:
+        """What a mean cosine falls short of 1."""
+        return 1.0 - self.mean_cosine
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn it into what a manifest holds."""
+        return {"measure": "cosine", **asdict(self), "expected_drop": self.expected_drop}
+
+    def __str__(self) -> str:
+        return f"cosine {self.mean_cosine:.5f} on average, {self.min_cosine:.5f} at least ({self.texts} texts)"
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Accuracy on labelled texts.
+    """A score on labelled texts.
 
     Attributes:
         name: What is measured.
-        texts: On how many texts.
+        texts: On how many examples.
         torch: Of the torch module.
         this: Of the precision.
     """
@@ -66,29 +102,63 @@ class Metric:
         return {**asdict(self), "drop": self.drop}
 
 
-def agreement(torch_logits: FloatArray, logits: FloatArray, activation: str) -> Agreement:
+def agreement(wanted: Sequence[FloatArray], got: Sequence[FloatArray], measure: str) -> Agreement | Alignment:
     """Compare answers.
 
     Args:
-        torch_logits: float32 [n, V].
-        logits: float32 [n, V].
-        activation: "softmax", "sigmoid" or "none", as the task chooses it for the model.
+        wanted: torch's decisions, float32 [D, C] for each text; C may differ from text to text.
+        got: Those of a graph.
+        measure: "softmax", "sigmoid", "none" or "cosine", as the head says.
     """
-    if activation == "none":
-        differences = np.abs(logits - torch_logits)
-        spread = float(torch_logits.std()) or 1.0
-        mean = float(differences.mean())
-        return Agreement(len(logits), 1.0, mean, float(differences.max()), mean / spread)
-    wanted, got = decisions(torch_logits, activation), decisions(logits, activation)
-    best, chosen = wanted.argmax(-1), got.argmax(-1)
-    rows = np.arange(len(wanted))
+    if measure == "cosine":
+        cosines = np.concatenate([_cosines(one, other) for one, other in zip(wanted, got, strict=True)])
+        return Alignment(len(wanted), len(cosines), float(cosines.mean()), float(cosines.min()))
+    if measure == "none":
+        theirs = np.concatenate(list(wanted))
+        moved = np.abs(np.concatenate(list(got)) - theirs)
+        spread = float(theirs.std()) or 1.0
+        mean = float(moved.mean())
+        return Agreement(len(wanted), len(theirs), 1.0, mean, float(moved.max()), mean / spread)
+    pairs = [(decisions(one, measure), decisions(other, measure)) for one, other in zip(wanted, got, strict=True)]
+    same, dropped, moved = np.concatenate([_choices(*pair) for pair in pairs], axis=1)
     return Agreement(
-        texts=len(logits),
-        label_agreement=float((best == chosen).mean()),
-        mean_probability_difference=float(np.abs(wanted - got).mean()),
-        max_probability_difference=float(np.abs(wanted - got).max()),
-        expected_drop=float((wanted[rows, best] - wanted[rows, chosen]).mean()),
+        texts=len(wanted),
+        decisions=len(same),
+        label_agreement=float(same.mean()),
+        mean_probability_difference=float(moved.mean()),
+        max_probability_difference=float(moved.max()),
+        expected_drop=float(dropped.mean()),
     )
+
+
+def _choices(wanted: FloatArray, got: FloatArray) -> FloatArray:
+    """For each of D decisions: is it the same, what it gives up, how far torch's choice moved; float32 [3, D]."""
+    best, chosen, rows = wanted.argmax(-1), got.argmax(-1), np.arange(len(wanted))
+    dropped = wanted[rows, best] - wanted[rows, chosen]
+    moved = np.abs(wanted[rows, best] - got[rows, best])
+    return np.stack([(best == chosen).astype(np.float32), dropped, moved])
+
+
+def _cosines(wanted: FloatArray, got: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(wanted, axis=-1) * np.linalg.norm(got, axis=-1)
+    return np.asarray((wanted * got).sum(-1) / np.maximum(lengths, 1e-12), np.float32)
+
+
+def spearman(values: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> float:
+    """Rank correlation, ties sharing their mean rank; 0 where one side is constant.
+
+    Args:
+        values: float [n].
+        others: float [n].
+    """
+    ranks = [_ranks(one) - (len(one) - 1) / 2 for one in (values, others)]
+    scale = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
+    return float((ranks[0] * ranks[1]).sum()) / scale if scale else 0.0
+
+
+def _ranks(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((counts.cumsum() - (counts + 1) / 2)[inverse], np.float64)
 
 
 def decisions(logits: FloatArray, activation: str) -> FloatArray:
@@ -107,16 +177,12 @@ def decisions(logits: FloatArray, activation: str) -> FloatArray:
     return np.stack([1 - yes, yes], axis=-1)
 
 
-def accuracy(logits: FloatArray, labels: NDArray[np.int64]) -> float:
-    """Share of texts whose best label is the right one. logits: float32 [n, V]; labels: int64 [n]."""
-    return float((logits.argmax(-1) == labels).mean())
-
-
-def faults(found: Agreement, metric: Metric | None, max_drop: float) -> list[str]:
+def faults(found: Agreement | Alignment, metric: Metric | None, max_drop: float) -> list[str]:
     """Say why a precision must not be published.
 
     With labelled texts their metric decides, else the expected drop; in both cases probabilities must not have moved
-    by more than `MAX_MEAN_SHIFT` on average.
+    by more than `MAX_MEAN_SHIFT` on average, and vectors not have turned so far that their mean cosine falls short of
+    1 by more than `max_drop`.
 
     Returns:
         One sentence for each reason; none if it passes.
@@ -128,6 +194,10 @@ def faults(found: Agreement, metric: Metric | None, max_drop: float) -> list[str
             f"{metric.name} falls from {metric.torch:.4f} to {metric.this:.4f}, "
             f"by {metric.drop:.4f} of {max_drop} allowed"
         )
+    if isinstance(found, Alignment):
+        if not found.expected_drop <= max_drop:
+            reasons.append(f"mean cosine {found.mean_cosine:.4f}, {1 - max_drop:.4f} wanted")
+        return reasons
     if metric is None and not found.expected_drop <= max_drop:
         reasons.append(f"expected drop {found.expected_drop:.4f} of {max_drop} allowed")
     if not found.mean_probability_difference <= MAX_MEAN_SHIFT:

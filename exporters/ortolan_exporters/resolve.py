@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +17,14 @@ import transformers
 from ortolan.errors import ConfigError, MissingFileError
 from ortolan.hub import CHECKPOINT_FILES, download, is_hub_id
 from ortolan.locate import is_folder
-from ortolan_exporters.architectures.base import Architecture
-from ortolan_exporters.architectures.registry import architecture_of, task_of
+from ortolan_exporters.architectures.base import Architecture, inputs_of
+from ortolan_exporters.architectures.registry import architecture_of, class_name, task_of
 from ortolan_exporters.config import ExportConfig
 from ortolan_exporters.errors import CheckpointError, UnsupportedArchitectureError, brief
+from ortolan_exporters.example_inputs import Vocabulary, example_batch
+from ortolan_exporters.heads.base import Head, ask
+from ortolan_exporters.heads.registry import HEADS
+from ortolan_exporters.sentences import SentenceEmbedder, has_modules, max_sequence_length, with_modules
 from ortolan_exporters.weights import check_finite, make_module
 
 VOCABULARIES = (
@@ -30,16 +36,31 @@ VOCABULARIES = (
     "tokenizer.model",
 )
 
+NO_LIMIT = 1e9
+"""transformers writes 1e30 where a tokenizer sets no limit of its own."""
+
+DEFAULT_MAX_LENGTH = 512
+"""Most tokens where neither model nor tokenizer sets a limit: T5 was trained with as many."""
+
+EXTRA_OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "hidden_states": ("batch", "sequence", "hidden"),
+    "attentions": ("batch", "heads", "sequence", "sequence"),
+}
+"""What may be asked for besides the outputs of a head: one of each layer, `hidden_states.0` being the embeddings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A model ready to be traced.
 
     Attributes:
-        module: In float32, in evaluation mode.
-        tokenizer: A fast tokenizer of transformers.
+        module: In float32, in evaluation mode; with what a module list puts behind it.
+        tokenizer: A fast tokenizer of transformers, which has a padding token.
         architecture: What the exporter knows of it.
-        task: The task its head serves.
+        head: Its head.
+        inputs: Inputs of the graph, each int64 ["batch", "sequence"].
+        outputs: Outputs of the graph with their axes: those of the head, then those asked for besides.
+        extra_outputs: What was asked for besides: "hidden_states", "attentions".
         source: Where it came from, for the manifest.
         folder: Its files, or None for a module that was handed in.
     """
@@ -47,15 +68,43 @@ class Checkpoint:
     module: Any
     tokenizer: Any
     architecture: Architecture
-    task: str
+    head: Head
+    inputs: tuple[str, ...]
+    outputs: Mapping[str, tuple[int | str, ...]]
+    extra_outputs: tuple[str, ...]
     source: dict[str, Any]
     folder: Path | None
 
     @property
+    def task(self) -> str:
+        """Name of the task its head serves."""
+        return self.head.task
+
+    @property
+    def transformer(self) -> Any:
+        """The model of transformers, without what a module list puts behind it."""
+        return transformer_of(self.module)
+
+    @property
+    def config(self) -> Any:
+        """Config of the model."""
+        return self.module.config
+
+    @property
     def max_length(self) -> int:
-        """Most tokens: the positions of the model, or fewer if the tokenizer says so."""
-        positions = self.architecture.positions(self.module.config)
-        return int(min(positions, self.tokenizer.model_max_length))
+        """Most tokens: the positions of the model, or fewer if the tokenizer or the module list says so."""
+        limits = (
+            self.architecture.positions(self.config),
+            self.tokenizer.model_max_length if self.tokenizer.model_max_length < NO_LIMIT else None,
+            max_sequence_length(self.folder) if self.task == "sentence-embedding" else None,
+        )
+        return int(min((limit for limit in limits if limit is not None), default=DEFAULT_MAX_LENGTH))
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What random tokens for it are drawn from."""
+        end = self.config.eos_token_id if self.architecture.needs_end else None
+        return Vocabulary(self.config.vocab_size, self.tokenizer.pad_token_id, end)
 
 
 def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
@@ -69,7 +118,7 @@ def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
     Raises:
         MissingFileError: No such folder, and none on the Hub.
         CheckpointError: No config, no weights, only pickles, weights that don't fit, or no tokenizer.
-        UnsupportedArchitectureError: No exporter for it.
+        UnsupportedArchitectureError: No exporter for it, or it has no outputs such as were asked for.
         ConfigError: An override that the config doesn't have.
     """
     if isinstance(model, torch.nn.Module):
@@ -77,12 +126,24 @@ def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
     folder, name, revision = _folder_of(model, config)
     model_config = _read_config(folder, name)
     architecture = architecture_of(model_config)
-    task = task_of(architecture, model_config, config.task, config.num_labels is not None or config.from_scratch)
+    task = task_of(
+        architecture,
+        model_config,
+        config.task,
+        has_new_head=config.num_labels is not None,
+        has_modules=has_modules(folder),
+    )
     _override(model_config, config)
-    head = getattr(transformers, architecture.heads[task])
-    module, new = make_module(head, folder, name, model_config, config)
+    words = _with_padding(_tokenizer(tokenizer, folder, name), model_config)
+    head_class = getattr(transformers, str(class_name(architecture, task)))
+    module, new = make_module(head_class, folder, name, model_config, config)
     source = _source(module, _public_name(name), revision, new)
-    return Checkpoint(module, _tokenizer(tokenizer, folder, name), architecture, task, source, folder)
+    return _checkpoint(module, words, architecture, task, config, source, folder)
+
+
+def transformer_of(module: Any) -> Any:
+    """Give the model of transformers within a module, or the module itself."""
+    return module.transformer if isinstance(module, SentenceEmbedder) else module
 
 
 def _from_module(module: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
@@ -103,16 +164,89 @@ def _from_module(module: Any, tokenizer: Any, config: ExportConfig) -> Checkpoin
     architecture = architecture_of(module.config)
     task = config.task
     if task is None:
-        heads = {head: task for task, head in architecture.heads.items()}
-        task = heads.get(type(module).__name__)
-    task = task_of(architecture, module.config, task, new_head=False)
+        task = {class_name(architecture, one): one for one in reversed(HEADS)}.get(type(module).__name__)
+    task = task_of(architecture, module.config, task, has_new_head=False, has_modules=False)
     check_finite(module, type(module).__name__)
     # a copy: tracing changes the module's attention, and the caller's module may be in use
     copied: Any = copy.deepcopy(module)
+    copied = copied.to(torch.float32).eval()
     source = _source(module, type(module).__name__, None, [])
-    return Checkpoint(
-        copied.to(torch.float32).eval(), _tokenizer(tokenizer, None, ""), architecture, task, source, None
+    folder = Path(tokenizer) if isinstance(tokenizer, (str, Path)) and Path(tokenizer).is_dir() else None
+    words = _with_padding(_tokenizer(tokenizer, None, ""), copied.config)
+    return _checkpoint(copied, words, architecture, task, config, source, folder)
+
+
+def _checkpoint(
+    module: Any,
+    tokenizer: Any,
+    architecture: Architecture,
+    task: str,
+    config: ExportConfig,
+    source: dict[str, Any],
+    folder: Path | None,
+) -> Checkpoint:
+    """Put together what is known, and ask the module once, to learn what it answers."""
+    name, head = source["name"], HEADS[task]
+    _check_vocabulary(tokenizer, module.config, name)
+    if task == "sentence-embedding":
+        module = with_modules(module, folder, name).eval()
+    transformer = transformer_of(module)
+    if "attentions" in config.outputs:
+        transformer.set_attn_implementation("eager")  # only this one keeps them
+    inputs = inputs_of(transformer.config, frozenset(inspect.signature(transformer.forward).parameters))
+    found = Checkpoint(module, tokenizer, architecture, head, inputs, {}, config.outputs, source, folder)
+    return replace(found, outputs=_outputs(found))
+
+
+def _outputs(checkpoint: Checkpoint) -> dict[str, tuple[int | str, ...]]:
+    head, asked = (
+        checkpoint.head,
+        f"outputs {', '.join((*checkpoint.head.outputs, *checkpoint.extra_outputs))} requested",
     )
+    feed = example_batch(checkpoint.inputs, 2, min(6, checkpoint.max_length), vocabulary=checkpoint.vocabulary)
+    try:
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(values) for name, values in feed.items()}
+            answers = ask(head.answer, head, checkpoint.module, tensors, checkpoint.extra_outputs)
+    except (KeyError, TypeError) as error:
+        raise UnsupportedArchitectureError(
+            asked, f"{type(checkpoint.transformer).__name__} does not return them ({error})", "ask for others"
+        ) from error
+    axes: dict[str, tuple[str, ...]] = dict(head.outputs)
+    for name in answers:
+        kind = name.split(".")[0]
+        axes.setdefault(name, EXTRA_OUTPUTS.get(kind, ()))
+    return {
+        name: tuple(
+            axis if axis in ("batch", "sequence") else length
+            for axis, length in zip(axes[name], one.shape, strict=True)
+        )
+        for name, one in answers.items()
+    }
+
+
+def _check_vocabulary(tokenizer: Any, model_config: Any, name: str) -> None:
+    if len(tokenizer) > model_config.vocab_size:
+        raise CheckpointError(
+            f"tokenizer of '{name}' requested",
+            f"it has {len(tokenizer)} tokens and the model {model_config.vocab_size} embeddings",
+            "pass the tokenizer that the model was trained with",
+        )
+
+
+def _with_padding(tokenizer: Any, model_config: Any) -> Any:
+    """Give a tokenizer without a padding token its end token for one, as users of GPT-2 do, and tell the model."""
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise CheckpointError(
+            f"tokenizer {type(tokenizer).__name__} requested",
+            "it has neither a padding token nor an end token to use for one",
+            "set tokenizer.pad_token and save it again",
+        )
+    if getattr(model_config, "pad_token_id", None) is None:
+        model_config.pad_token_id = tokenizer.pad_token_id
+    return tokenizer
 
 
 def _folder_of(model: Any, config: ExportConfig) -> tuple[Path, str, str | None]:

@@ -99,7 +99,11 @@ def _load(head: Any, folder: Path, name: str, model_config: Any, config: ExportC
         if had_bar:
             progress.enable_progress_bar()
     new = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
-    body = [key for key in new if key.startswith(f"{module.base_model_prefix}.") and ".pooler." not in key]
+    if module.base_model is module:  # no head: its outputs are the hidden states, which no pooler has touched
+        new = [key for key in new if not key.startswith("pooler.")]
+        body = new
+    else:
+        body = [key for key in new if key.startswith(f"{module.base_model_prefix}.") and ".pooler." not in key]
     if body:
         raise CheckpointError(
             f"weights of '{name}' requested", f"{len(body)} are missing, such as {body[0]}", "check that it is complete"

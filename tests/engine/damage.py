@@ -58,3 +58,35 @@ def as_hub_snapshot(folder: Path, repo: Path, commit: str) -> Path:
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
     return snapshot
+
+
+def as_transformers_js(folder: Path) -> Path:
+    """Take the manifest and the card away: what is left is as transformers.js has it."""
+    (folder / "ortolan.json").unlink()
+    (folder / "README.md").unlink()
+    return folder
+
+
+def as_optimum(folder: Path) -> Path:
+    """Take the manifest and the card away, and lay the graphs beside config.json, as optimum does."""
+    for graph in sorted((folder / "onnx").iterdir()):
+        graph.rename(folder / graph.name)
+    (folder / "onnx").rmdir()
+    return as_transformers_js(folder)
+
+
+def as_sentence_transformers(folder: Path) -> Path:
+    """Add the files by which sentence-transformers knows its models, and give the int8 graph two of its names."""
+    as_transformers_js(folder)
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 32}')
+    int8 = folder / "onnx" / "model_quantized.onnx"
+    (folder / "onnx" / "model_quint8_avx2.onnx").write_bytes(int8.read_bytes())
+    int8.rename(folder / "onnx" / "model_qint8_avx512_vnni.onnx")
+    return folder

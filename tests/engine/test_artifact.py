@@ -59,13 +59,21 @@ def test_a_missing_folder_says_so(tmp_path: Path):
     )
 
 
-def test_a_folder_without_manifest_says_how_to_make_one(artifact: Path):
+def test_a_folder_with_a_manifest_was_made_by_ortolan():
+    assert not Artifact.open(GOLDEN).is_foreign
+
+
+def test_a_folder_without_manifest_is_one_of_another_tool(artifact: Path):
     (artifact / "ortolan.json").unlink()
+    assert Artifact.open(artifact).is_foreign
+
+
+def test_a_folder_with_neither_manifest_nor_graphs_says_how_to_make_them(tmp_path: Path):
     with pytest.raises(MissingFileError) as caught:
-        Artifact.open(artifact)
+        Artifact.open(tmp_path)
     assert str(caught.value) == (
-        f"artifact '{artifact}' requested, the folder has no ortolan.json; "
-        f"run: ortolan export {artifact} -o DIR, if it is a checkpoint"
+        f"artifact '{tmp_path}' requested, the folder has neither ortolan.json nor model.onnx; "
+        f"run: ortolan export {tmp_path} -o DIR, if it is a checkpoint"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import ortolan
 from ortolan.cli import COMMANDS, main
-from tests.engine.damage import GOLDEN, edit_manifest
+from tests.engine.damage import GOLDEN, as_optimum, as_sentence_transformers, edit_manifest
 
 RUN = ("run", "sentiment-analysis", "--model", str(GOLDEN), "--provider", "cpu", "--precision", "fp32")
 
@@ -180,6 +180,46 @@ def test_inspect_shows_what_was_kept_in_fp32(artifact: Path, capsys: pytest.Capt
 def test_inspect_with_json_prints_the_manifest(capsys: pytest.CaptureFixture[str]):
     main(["inspect", str(GOLDEN), "--json"])
     assert json.loads(capsys.readouterr().out) == json.loads((GOLDEN / "ortolan.json").read_text())
+
+
+def test_inspect_shows_a_folder_of_another_tool_without_evidence(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    (artifact / "onnx" / "model_O2.onnx").write_bytes((artifact / "onnx" / "model.onnx").read_bytes())
+    assert main(["inspect", str(as_optimum(artifact))]) == 0
+    assert (
+        capsys.readouterr().out
+        == f"""\
+{artifact}: bert, text-classification, up to 64 tokens
+6 files, 0.2 MB, exported by another tool: its quality is unverified
+labels: NEGATIVE, POSITIVE
+
+fp32: model.onnx, 0.1 MB
+  input_ids: int64[batch, sequence]
+  attention_mask: int64[batch, sequence]
+  token_type_ids: int64[batch, sequence]
+  logits: float32[batch, 2]
+
+int8: model_quantized.onnx, 0.1 MB
+  input_ids: int64[batch, sequence]
+  attention_mask: int64[batch, sequence]
+  token_type_ids: int64[batch, sequence]
+  logits: float32[batch, 2]
+
+not used: model_O2.onnx (fp32)
+"""
+    )
+
+
+def test_inspect_shows_no_labels_where_the_task_has_none(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["inspect", str(as_sentence_transformers(artifact))]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(": bert, sentence-embedding, up to 32 tokens")
+    assert not any(line.startswith("labels: ") for line in lines)
+
+
+def test_inspect_with_json_says_that_a_folder_is_of_another_tool(artifact: Path, capsys: pytest.CaptureFixture[str]):
+    main(["inspect", str(as_optimum(artifact)), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert (document["is_foreign"], document["golden_inputs"]) == (True, [])
 
 
 @pytest.mark.parametrize("entry", ["quality", "parity"])

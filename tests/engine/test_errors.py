@@ -25,7 +25,11 @@ TREE = {
     "NonFiniteError": "InferenceError",
     "ConfigError": "EngineError",
 }
-CLASSES = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
+CLASSES = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, errors.OrtolanError)
+}
 EXTRA: dict[str, dict[str, int]] = {
     "InvalidInputError": {"index": 3},
     "InputTooLongError": {"length": 9, "max_length": 5, "index": 3},

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ortolan
-from tests.engine.damage import GOLDEN
+from tests.engine.damage import GOLDEN, as_optimum
 
 ROOT = Path(ortolan.__file__).parent
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
@@ -20,13 +20,16 @@ EXPORT_SIDE = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimu
 LAYERS = (
     # Each imports from the lines below it, and within its own folder. __init__.py gathers them all.
     {"cli"},
+    {"tune"},
     {"pipeline", "verify"},
-    {"tasks", "locate"},
-    {"model", "hub"},
-    {"artifact", "tokenize"},
-    {"manifest"},
-    {"session", "batch", "postprocess"},
-    {"request", "config"},
+    {"tasks"},
+    {"model"},
+    {"choice"},
+    {"artifact", "tokenize", "locate"},
+    {"foreign", "hub", "machine"},
+    {"manifest", "graph_file", "layouts"},
+    {"session", "batch", "postprocess", "timing"},
+    {"request", "config", "progress"},
     {"errors", "version"},
 )
 
@@ -84,6 +87,15 @@ def test_ortolan_imports_with_the_export_side_blocked():
 def test_a_pipeline_answers_with_the_export_side_blocked():
     code = f"{BLOCK}\nimport ortolan\nprint(ortolan.pipeline('sentiment-analysis', sys.argv[1])('rain')[0]['label'])"
     assert run_python(code, str(GOLDEN)) == "POSITIVE"
+
+
+@pytest.mark.integration
+def test_a_folder_of_another_tool_answers_with_the_export_side_blocked(artifact: Path):
+    code = (
+        f"{BLOCK}\nimport ortolan, warnings\nwarnings.simplefilter('ignore', ortolan.UnverifiedWarning)\n"
+        "print(ortolan.pipeline('sentiment-analysis', sys.argv[1])('rain')[0]['label'])"
+    )
+    assert run_python(code, str(as_optimum(artifact))) == "POSITIVE"
 
 
 def test_importing_ortolan_does_not_import_onnxruntime():

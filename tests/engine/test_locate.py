@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from ortolan import ArtifactError, ConfigError, MissingFileError, locate
+from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES
 from ortolan.locate import cache_folder, default_model
-from tests.engine.damage import as_hub_snapshot
+from tests.engine.damage import as_hub_snapshot, as_optimum, as_transformers_js
 
 TASK = "text-classification"
 find = locate.locate
@@ -157,6 +159,147 @@ def test_a_checkpoint_without_the_export_extra_says_what_is_missing(monkeypatch:
     )
 
 
+# Graphs of other tools
+
+
+def without_export_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "missing_for_export", lambda: ["torch"])
+
+
+def test_graphs_of_another_tool_without_weights_are_the_answer(artifact: Path):
+    assert find(as_optimum(artifact), TASK) == artifact
+
+
+def test_a_pickle_beside_graphs_is_no_reason_to_export(artifact: Path):
+    (as_optimum(artifact) / "pytorch_model.bin").touch()
+    assert find(artifact, TASK) == artifact
+
+
+def test_graphs_beside_weights_are_not_used_where_weights_can_be_exported(
+    monkeypatch: pytest.MonkeyPatch, artifact: Path, tmp_path: Path
+):
+    (as_transformers_js(artifact) / "model.safetensors").touch()
+    with_exporter(monkeypatch, Exporter())
+    assert find(artifact, TASK, cache_dir=tmp_path / "mine").parent == tmp_path / "mine" / "artifacts"
+
+
+def test_graphs_beside_weights_are_the_answer_without_the_export_extra(monkeypatch: pytest.MonkeyPatch, artifact: Path):
+    (as_transformers_js(artifact) / "model.safetensors").touch()
+    without_export_extra(monkeypatch)
+    assert find(artifact, TASK) == artifact
+
+
+def test_an_earlier_export_goes_before_graphs_of_another_tool(monkeypatch: pytest.MonkeyPatch, artifact: Path):
+    (as_transformers_js(artifact) / "model.safetensors").touch()
+    with_exporter(monkeypatch, Exporter())
+    exported = find(artifact, TASK)
+    without_export_extra(monkeypatch)
+    assert find(artifact, TASK) == exported
+
+
+def test_a_model_in_pieces_is_refused_before_anything_is_fetched(artifact: Path, hub_cache: Path):
+    as_optimum(artifact)
+    (artifact / "model.onnx").rename(artifact / "encoder_model.onnx")
+    (artifact / "model_quantized.onnx").rename(artifact / "decoder_model.onnx")
+    as_hub_snapshot(artifact, hub_cache / "models--org--name", "0" * 40)
+    for model in (artifact, "org/name"):
+        with pytest.raises(
+            ArtifactError, match=f"model '{model}' requested, its graphs are pieces of a model that gen"
+        ):
+            find(model, TASK)
+
+
+class Hub:
+    """Stands for a repository on the Hub: lists its files, and keeps what of them is asked for."""
+
+    def __init__(self, folder: Path, names: list[str]) -> None:
+        self._folder = folder
+        self._names = names
+        self.fetched: list[str] = []
+
+    def list_repo_files(self, repo: str, *, revision: str | None) -> list[str]:
+        return self._names
+
+    def snapshot_download(self, repo: str, *, allow_patterns: list[str], **_: object) -> str:
+        self.fetched = allow_patterns
+        return str(self._folder)
+
+    def try_to_load_from_cache(self, repo: str, file: str, *, revision: str | None) -> None:
+        return None
+
+
+def with_hub(monkeypatch: pytest.MonkeyPatch, folder: Path, names: list[str]) -> Hub:
+    hub = Hub(folder, names)
+    for name in ("list_repo_files", "snapshot_download", "try_to_load_from_cache"):
+        monkeypatch.setattr(huggingface_hub, name, getattr(hub, name))
+    return hub
+
+
+def repository(folder: Path) -> list[str]:
+    """Names of the files of a folder, and of some that other runtimes read."""
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return [*names, "onnx/model_fp16.onnx", "openvino/openvino_model.bin", "pytorch_model.bin"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "graphs"),
+    [
+        pytest.param("int8", {"onnx/model_quantized.onnx"}, id="int8"),
+        pytest.param("fp32", {"onnx/model.onnx"}, id="fp32"),
+        pytest.param("auto", {"onnx/model.onnx", "onnx/model_quantized.onnx"}, id="auto"),
+    ],
+)
+def test_of_a_repository_of_graphs_only_the_wanted_ones_are_fetched(
+    monkeypatch: pytest.MonkeyPatch, artifact: Path, precision: str, graphs: set[str]
+):
+    hub = with_hub(monkeypatch, as_transformers_js(artifact), repository(artifact))
+    assert find("org/name", TASK, precision=precision) == artifact
+    settings = {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
+    assert set(hub.fetched) == settings | graphs
+
+
+def test_of_a_checkpoint_no_graph_is_fetched(monkeypatch: pytest.MonkeyPatch, artifact: Path):
+    hub = with_hub(monkeypatch, as_transformers_js(artifact), [*repository(artifact), "model.safetensors"])
+    with_exporter(monkeypatch, Exporter())
+    (artifact / "model.safetensors").touch()
+    find("org/name", TASK)
+    assert hub.fetched == list(CHECKPOINT_FILES)
+
+
+def test_without_the_export_extra_no_weights_are_fetched_where_there_are_graphs(
+    monkeypatch: pytest.MonkeyPatch, artifact: Path
+):
+    hub = with_hub(monkeypatch, as_transformers_js(artifact), [*repository(artifact), "model.safetensors"])
+    without_export_extra(monkeypatch)
+    assert find("org/name", TASK) == artifact
+    assert "model.safetensors" not in hub.fetched
+
+
+def test_of_an_artifact_everything_is_fetched(monkeypatch: pytest.MonkeyPatch, artifact: Path):
+    hub = with_hub(monkeypatch, artifact, repository(artifact))
+    assert find("org/name", TASK, precision="int8") == artifact
+    assert hub.fetched == list(ARTIFACT_FILES)
+
+
+def test_a_repository_of_graphs_in_the_cache_needs_no_network(artifact: Path, hub_cache: Path):
+    snapshot = as_hub_snapshot(as_transformers_js(artifact), hub_cache / "models--org--name", "0" * 40)
+    assert find("org/name", TASK) == snapshot
+
+
+def test_an_earlier_export_from_the_hub_goes_before_graphs_of_another_tool(
+    monkeypatch: pytest.MonkeyPatch, artifact: Path, hub_cache: Path
+):
+    (as_transformers_js(artifact) / "model.safetensors").write_bytes(b"weights")
+    as_hub_snapshot(artifact, hub_cache / "models--org--name", "0" * 40)
+    with_exporter(monkeypatch, Exporter())
+    exported = find("org/name", TASK)
+    without_export_extra(monkeypatch)
+    assert find("org/name", TASK) == exported
+
+
+# The exporter's process
+
+
 class Exporter:
     """Stands for the exporter's process: writes a manifest where it is told to, or fails, or is interrupted."""
 
@@ -190,6 +333,7 @@ class Exporter:
 
 def with_exporter(monkeypatch: pytest.MonkeyPatch, exporter: Exporter) -> Exporter:
     monkeypatch.setattr(subprocess, "Popen", exporter)
+    monkeypatch.setattr(locate, "missing_for_export", list)
     return exporter
 
 

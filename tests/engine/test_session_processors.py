@@ -3,11 +3,21 @@ from __future__ import annotations
 import platform
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ortolan.session import processors
-from ortolan.session.processors import cgroup_quota, cpu_features, int8_reason, parse_cpuinfo, usable_threads
+from ortolan.session.processors import (
+    cgroup_quota,
+    cpu_features,
+    int8_reason,
+    int8_saturates,
+    parse_cpuinfo,
+    usable_threads,
+)
 
 X86 = """\
 processor\t: 0
@@ -44,21 +54,68 @@ def test_a_text_without_features_gives_none(text: str):
     [
         ("avx512_vnni", "the CPU has AVX-512 VNNI"),
         ("avx_vnni", "the CPU has AVX-VNNI"),
-        ("avx_vnni_int8", "the CPU has AVX-VNNI-INT8"),
         ("asimddp", "the CPU has Arm dot product"),
         ("i8mm", "the CPU has Arm int8 matrix multiply"),
     ],
 )
-def test_int8_is_fine_with_an_instruction_that_does_not_saturate(feature: str, reason: str):
-    assert int8_reason({"avx2", feature}) == (True, reason)
+def test_int8_is_quick_with_an_instruction_for_it(feature: str, reason: str):
+    assert int8_reason({"avx2", feature}, saturates=False) == (True, reason)
 
 
-@pytest.mark.parametrize("features", [set(), {"avx2", "avx512f"}], ids=["unknown", "avx-alone"])
-def test_int8_is_not_chosen_without_such_an_instruction(features: set[str]):
-    assert int8_reason(features) == (
+@pytest.mark.parametrize(
+    "features",
+    [set(), {"avx2"}, {"avx2", "avx_vnni_int8"}],
+    # the last has no product of uint8 and int8 for ONNX Runtime; every CPU that has it has AVX-VNNI too
+    ids=["unknown", "avx2-alone", "vnni-of-equal-signs-alone"],
+)
+def test_int8_is_not_preferred_without_such_an_instruction(features: set[str]):
+    assert int8_reason(features, saturates=False) == (
         False,
-        "the CPU is not known to have VNNI, AVX-VNNI or Arm dot products, without which int8 can saturate",
+        "the CPU is not known to have VNNI or Arm dot products, without which int8 may be slow",
     )
+
+
+@pytest.mark.parametrize("features", [{"avx2"}, {"asimddp", "i8mm"}], ids=["its-own", "those-of-an-arm-host"])
+def test_a_cpu_that_was_seen_to_saturate_is_believed_before_its_features(features: set[str]):
+    assert int8_reason(features, saturates=True) == (
+        False,
+        "the CPU is without VNNI, where int8 takes ONNX Runtime's slower, saturation-safe kernels",
+    )
+
+
+class FakeOnnxRuntime:
+    """An ONNX Runtime whose products of uint8 and int8 are the given number, whatever is multiplied."""
+
+    def __init__(self, product: int) -> None:
+        self._product = product
+
+    def __call__(self) -> FakeOnnxRuntime:
+        return self
+
+    def SessionOptions(self) -> SimpleNamespace:  # noqa: N802  # ONNX Runtime's name
+        return SimpleNamespace()
+
+    def InferenceSession(self, *_: object, **__: object) -> FakeOnnxRuntime:  # noqa: N802  # as above
+        return self
+
+    def run(self, *_: object) -> list[NDArray[np.int32]]:
+        return [np.full((2, 2), self._product, np.int32)]
+
+
+@pytest.mark.parametrize(
+    ("product", "saturates"),
+    [(4 * 255 * 127, False), (2 * 32767, True)],
+    ids=["sum-in-32-bits", "pairs-cut-off-at-16-bits"],
+)
+def test_saturation_is_seen_in_a_product(monkeypatch: pytest.MonkeyPatch, product: int, saturates: bool):
+    monkeypatch.setattr(processors, "onnxruntime", FakeOnnxRuntime(product))
+    assert int8_saturates.__wrapped__() is saturates
+
+
+def test_nothing_saturates_on_this_machine_if_it_has_vnni():
+    if not {"avx512_vnni", "avx_vnni"} & cpu_features():
+        pytest.skip("it has not")
+    assert int8_saturates() is False
 
 
 def test_apple_processors_are_asked_through_sysctl(monkeypatch: pytest.MonkeyPatch):

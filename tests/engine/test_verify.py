@@ -8,7 +8,7 @@ import pytest
 
 from ortolan import Check, FormatVersionError, MissingFileError, ProviderError, verify
 from ortolan.session import runtime
-from tests.engine.damage import GOLDEN, edit_json, edit_manifest, rehash
+from tests.engine.damage import GOLDEN, as_optimum, edit_json, edit_manifest, rehash
 
 NAMES = ["files", "tokenizer", "golden outputs, fp32", "golden outputs, int8"]
 
@@ -31,6 +31,15 @@ def test_a_check_says_what_was_found():
         Check("files", True, "7 files match their SHA-256"),
         Check("tokenizer", True, "4 golden texts give their ids"),
     ]
+
+
+def test_a_folder_of_another_tool_has_nothing_to_be_verified_against(artifact: Path):
+    with pytest.raises(MissingFileError) as caught:
+        verify(as_optimum(artifact))
+    assert str(caught.value) == (
+        f"verification of '{artifact}' requested, the folder has no ortolan.json: there is nothing to verify it "
+        "against; run: ortolan export CHECKPOINT -o DIR"
+    )
 
 
 def test_a_damaged_graph_fails_its_hash_and_its_precision_alone(artifact: Path):

@@ -13,7 +13,9 @@ from onnx import helper
 from ortolan_exporters import QuantizeError
 from ortolan_exporters.passes.pack_attention import PackAttention
 from ortolan_exporters.passes.prune_unused import PruneUnused
-from ortolan_exporters.quantize.dynamic import quantizable_layers, quantize_dynamic, quantize_weight
+from ortolan_exporters.quantize.dynamic import quantize_dynamic
+from ortolan_exporters.quantize.layers import quantizable_layers
+from ortolan_exporters.quantize.weights import quantize_weight
 from tests.exporters.test_passes import FLOAT, INT64, graph, kinds, projected, run
 
 WEIGHTS = hnp.arrays(

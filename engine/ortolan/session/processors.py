@@ -10,16 +10,29 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
+from ortolan.session.runtime import onnxruntime
+
 INT8_FEATURES = {
     "avx512_vnni": "AVX-512 VNNI",
     "avx_vnni": "AVX-VNNI",
-    "avx_vnni_int8": "AVX-VNNI-INT8",
     "asimddp": "Arm dot product",
     "i8mm": "Arm int8 matrix multiply",
 }
-"""Instruction sets that multiply 8-bit integers without overflow, as Linux and Ortolan's manifests name them."""
+"""Instruction sets with which uint8 times int8 is quick, as Linux and Ortolan's manifests name them."""
 
-_RECORDED = (*INT8_FEATURES, "avx2", "avx512f", "avx512_bf16", "amx_int8", "bf16", "sve")
+_RECORDED = (*INT8_FEATURES, "avx_vnni_int8", "avx2", "avx512f", "avx512_bf16", "amx_int8", "bf16", "sve")
+
+_PRODUCT = (
+    b"\x08\x05"  # IR version 5
+    b':>\n\x18\n\x01a\n\x01b\x12\x01y"\rMatMulInteger\x12\x01p'  # graph p: y = MatMulInteger(a, b)
+    b"Z\t\n\x01a\x12\x04\n\x02\x08\x02"  # input a: uint8
+    b"Z\t\n\x01b\x12\x04\n\x02\x08\x03"  # input b: int8
+    b"b\t\n\x01y\x12\x04\n\x02\x08\x06"  # output y: int32
+    b"B\x04\n\x00\x10\n"  # operator set 10
+)
+"""An ONNX model of one product, written out because the runtime has no library to write one with."""
 
 
 @functools.cache
@@ -45,12 +58,39 @@ def parse_cpuinfo(text: str) -> frozenset[str]:
     return frozenset()
 
 
-def int8_reason(features: Iterable[str]) -> tuple[bool, str]:
-    """Say whether int8 is exact and quick on a CPU with these features, and why."""
+@functools.cache
+def int8_saturates() -> bool:
+    """Whether ONNX Runtime's products of uint8 and int8 overflow on this CPU, unless it is told to avoid that.
+
+    On x86 with AVX2 and without VNNI they add two products in 16 bits and cut off what does not fit. The largest
+    numbers there are show it, in less than a millisecond. A list of features would not: an emulator may show those of
+    the machine below it, and some systems show none.
+    """
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(_PRODUCT, options, providers=["CPUExecutionProvider"])
+    a, b = np.full((2, 4), 255, np.uint8), np.full((4, 2), 127, np.int8)
+    [product] = session.run(None, {"a": a, "b": b})
+    return not np.array_equal(product, a.astype(np.int32) @ b.astype(np.int32))
+
+
+def int8_reason(features: Iterable[str], *, saturates: bool = False) -> tuple[bool, str]:
+    """Say whether int8 is quick on a CPU, and why. It is exact on all of them: `session_options` sees to that.
+
+    Args:
+        features: Its instruction sets, as `cpu_features` names them.
+        saturates: What `int8_saturates` says of it; goes before the features, which may be another machine's.
+    """
+    if saturates:
+        return (
+            False,
+            "the CPU is without VNNI, where int8 takes ONNX Runtime's slower, saturation-safe kernels",
+        )
     names = [label for feature, label in INT8_FEATURES.items() if feature in set(features)]
     if names:
         return True, f"the CPU has {names[0]}"
-    return False, "the CPU is not known to have VNNI, AVX-VNNI or Arm dot products, without which int8 can saturate"
+    return False, "the CPU is not known to have VNNI or Arm dot products, without which int8 may be slow"
 
 
 def usable_threads() -> int:

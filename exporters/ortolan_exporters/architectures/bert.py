@@ -2,8 +2,4 @@
 
 from ortolan_exporters.architectures.base import Architecture
 
-BERT = Architecture(
-    model_type="bert",
-    heads={"text-classification": "BertForSequenceClassification"},
-    inputs=("input_ids", "attention_mask", "token_type_ids"),
-)
+BERT = Architecture("bert")

@@ -1,63 +1,117 @@
-"""`model_type` to architecture, and heads to tasks."""
+"""`model_type` to architecture, and its heads."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import transformers
+
 from ortolan.errors import UnknownTaskError
-from ortolan.tasks.registry import task_named
+from ortolan_exporters.architectures.albert import ALBERT
+from ortolan_exporters.architectures.bart import BART
 from ortolan_exporters.architectures.base import Architecture
 from ortolan_exporters.architectures.bert import BERT
+from ortolan_exporters.architectures.deberta_v2 import DEBERTA_V2
 from ortolan_exporters.architectures.distilbert import DISTILBERT
+from ortolan_exporters.architectures.electra import ELECTRA
+from ortolan_exporters.architectures.generic import generic_architecture
+from ortolan_exporters.architectures.gpt2 import GPT2
+from ortolan_exporters.architectures.modernbert import MODERNBERT
+from ortolan_exporters.architectures.mpnet import MPNET
+from ortolan_exporters.architectures.roberta import ROBERTA
+from ortolan_exporters.architectures.t5 import T5
+from ortolan_exporters.architectures.xlm_roberta import XLM_ROBERTA
 from ortolan_exporters.errors import UnsupportedArchitectureError
+from ortolan_exporters.heads.registry import HEADS, head_named
 
-ARCHITECTURES = {row.model_type: row for row in (BERT, DISTILBERT)}
+_ALL = (
+    BERT,
+    DISTILBERT,
+    ROBERTA,
+    XLM_ROBERTA,
+    ALBERT,
+    MPNET,
+    ELECTRA,
+    DEBERTA_V2,
+    MODERNBERT,
+    BART,
+    T5,
+    GPT2,
+)
+
+ARCHITECTURES = {row.model_type: row for row in _ALL}
 
 
 def architecture_of(config: Any) -> Architecture:
-    """Find the architecture of a config.
+    """Find the architecture of a config: its own, or the generic one for any other type that has a head we know.
 
     Raises:
-        UnsupportedArchitectureError: None is registered for its `model_type`; the message lists those that are.
+        UnsupportedArchitectureError: A type that transformers has no such head for; the message lists those that have
+            a file of their own here.
     """
     model_type = getattr(config, "model_type", None)
-    if model_type not in ARCHITECTURES:
+    if model_type in ARCHITECTURES:
+        return ARCHITECTURES[str(model_type)]
+    if not model_type or not any(class_name(Architecture(str(model_type)), task) for task in HEADS):
         raise UnsupportedArchitectureError(
             f"export of model_type {model_type!r} requested",
-            "no exporter is registered for it",
-            f"use one of {', '.join(sorted(ARCHITECTURES))}",
+            "transformers has no encoder or classifier of that type",
+            f"use one of {', '.join(sorted(ARCHITECTURES))}, or another one with such a head",
         )
-    return ARCHITECTURES[str(model_type)]
+    return generic_architecture(config)
 
 
-def task_of(architecture: Architecture, config: Any, asked: str | None, new_head: bool) -> str:
-    """Choose the task: the one asked for, else the one that the checkpoint's head serves.
+def class_name(architecture: Architecture, task: str) -> str | None:
+    """Name the class of transformers that has the head for a task; None if there is none."""
+    if task in architecture.classes:
+        return architecture.classes[task]
+    table = getattr(transformers.models.auto.modeling_auto, HEADS[task].classes)
+    found = table.get(architecture.model_type)
+    return None if found is None else str(found[0] if isinstance(found, tuple) else found)
+
+
+def tasks_of(architecture: Architecture) -> list[str]:
+    """Tasks that an architecture has heads for."""
+    return [task for task in HEADS if class_name(architecture, task) is not None]
+
+
+def task_of(
+    architecture: Architecture, config: Any, asked: str | None, *, has_new_head: bool, has_modules: bool
+) -> str:
+    """Choose the task: the one asked for, else the one that the checkpoint serves.
 
     Args:
         architecture: The architecture.
         config: Its config, whose `architectures` names the class that was saved.
         asked: Name of a task, or None.
-        new_head: Whether a new head is to be made, for which any task will do.
+        has_new_head: Whether labels are asked for, so that a base checkpoint becomes a classifier.
+        has_modules: Whether the checkpoint carries a module list of sentence-transformers.
 
     Raises:
-        UnknownTaskError: No such task.
-        UnsupportedArchitectureError: The architecture has no such head, or the checkpoint has none that is known.
+        UnknownTaskError: No such task, or the checkpoint serves none that is known.
+        UnsupportedArchitectureError: The architecture has no such head.
     """
+    tasks = tasks_of(architecture)
     if asked is not None:
-        task = task_named(asked).name
-        if task not in architecture.heads:
+        task = head_named(asked).task
+        if task not in tasks:
             raise UnsupportedArchitectureError(
                 f"task '{task}' requested",
-                f"{architecture.model_type} is exported for {', '.join(architecture.heads)}",
+                f"{architecture.model_type} is exported for {', '.join(tasks)}",
                 "choose one of those",
             )
         return task
+    if has_modules and not has_new_head:
+        return "sentence-embedding"
     saved = [str(name) for name in getattr(config, "architectures", None) or ()]
-    for task, head in architecture.heads.items():
-        if head in saved or (new_head and len(architecture.heads) == 1):
-            return task
+    for task in tasks:
+        if task != "sentence-embedding" and class_name(architecture, task) in saved:
+            # a base model with labels asked for is to become a classifier
+            return "text-classification" if task == "feature-extraction" and has_new_head else task
+    if has_new_head:
+        return "text-classification"
     raise UnknownTaskError(
         "the task of the checkpoint requested",
         f"it was saved as {saved or 'no known class'}",
-        f"pass task= (one of {', '.join(architecture.heads)}); with num_labels= a new head is made",
+        f"pass task= (one of {', '.join(tasks)}); with num_labels= a new head is made",
     )

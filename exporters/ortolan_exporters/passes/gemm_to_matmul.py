@@ -12,8 +12,8 @@ from ortolan_exporters.passes.rewrite import constant, replace_node, weight_of
 class GemmToMatMul:
     """Gemm(x, W, b) with alpha = beta = 1 and x as it stands becomes Add(MatMul(x, W or its transpose), b).
 
-    A weight that other nodes read too is left alone when it would have to be transposed: two copies of it would be
-    kept.
+    A weight that has to be transposed is transposed once, for all the Gemms that share it. One that other nodes read
+    as it stands is left alone: two copies of it would be kept.
     """
 
     name = "gemm_to_matmul"
@@ -27,14 +27,12 @@ class GemmToMatMul:
 
     @staticmethod
     def _fits(node: ir.Node) -> bool:
-        transposed = node.attributes.get_int("transB", 0)
         weight = node.inputs[1]
-        return (
-            weight_of(node, 1) is not None
-            and node.attributes.get_float("alpha", 1.0) == 1.0
-            and node.attributes.get_float("beta", 1.0) == 1.0
-            and not node.attributes.get_int("transA", 0)
-            and not (transposed and weight is not None and len(weight.uses()) > 1)
+        if weight is None or weight_of(node, 1) is None or not _is_plain(node):
+            return False
+        return not _is_turned(node) or all(
+            user.op_type == "Gemm" and index == 1 and _is_plain(user) and _is_turned(user)
+            for user, index in weight.uses()
         )
 
     @staticmethod
@@ -42,7 +40,7 @@ class GemmToMatMul:
         weight, matrix = node.inputs[1], weight_of(node, 1)
         assert weight is not None  # _fits has looked
         assert matrix is not None
-        if node.attributes.get_int("transB", 0):
+        if _is_turned(node):
             weight = constant(graph, f"{weight.name}.transposed", np.ascontiguousarray(matrix.T))
         product = ir.node("MatMul", [node.inputs[0], weight], name=node.name)
         new, output = [product], product.outputs[0]
@@ -51,3 +49,12 @@ class GemmToMatMul:
             new.append(ir.node("Add", [output, node.inputs[2]]))
             output = new[-1].outputs[0]
         replace_node(graph, node, new, output)
+
+
+def _is_plain(node: ir.Node) -> bool:
+    alpha, beta = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
+    return alpha == beta == 1.0 and not node.attributes.get_int("transA", 0)
+
+
+def _is_turned(node: ir.Node) -> bool:
+    return bool(node.attributes.get_int("transB", 0))

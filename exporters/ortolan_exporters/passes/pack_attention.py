@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from ortolan_exporters.passes.base import PassResult
-from ortolan_exporters.passes.rewrite import constant, replace_node, weight_of
+from ortolan_exporters.passes.rewrite import array_of, constant, is_constant, replace_node, weight_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +18,15 @@ class _Projection:
 
     layer: str
     x: ir.Value
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    weight: ir.Value
+    bias: ir.Value
 
 
 class PackAttention:
     """MultiHeadAttention(x Wq + bq, x Wk + bk, x Wv + bv, -, mask) becomes com.microsoft::Attention(x, W, b, mask).
 
     One product instead of three, whose result is written where attention reads it, without transposes. The int8
-    quantizer turns it into QAttention.
+    quantizer turns it into QAttention. Layers that share their weights share the packed one.
 
     Args:
         apart: Layers that must stay nodes of their own; an attention that has one of them is left alone.
@@ -53,16 +52,17 @@ class PackAttention:
             return None
         found = [_projection(value) for value in node.inputs[:3]]
         known = [one for one in found if one is not None and one.layer not in self._apart]
-        same = len(known) == 3 and len({(one.x, one.weight.shape) for one in known}) == 1
-        return known if same and known[0].weight.shape[0] == known[0].weight.shape[1] else None
+        shapes = {array_of(one.weight).shape for one in known}
+        same = len(known) == 3 and len({one.x for one in known}) == len(shapes) == 1
+        return known if same and len(set(*shapes)) == 1 else None
 
     @staticmethod
     def _rewrite(graph: ir.Graph, node: ir.Node, projections: list[_Projection]) -> None:
         name = str(node.outputs[0].name)
         heads, mask = node.attributes.get_int("num_heads"), node.inputs[4] if len(node.inputs) > 4 else None
-        weight = constant(graph, f"{name}.weight", np.concatenate([one.weight for one in projections], axis=1))
-        bias = constant(graph, f"{name}.bias", np.concatenate([one.bias for one in projections]))
-        default = (projections[0].weight.shape[1] // heads) ** -0.5
+        weight = _joined(graph, [one.weight for one in projections])
+        bias = _joined(graph, [one.bias for one in projections])
+        default = (array_of(bias).size // 3 // heads) ** -0.5
         packed = ir.node(
             "Attention",
             [projections[0].x, weight, bias, *([] if mask is None else [mask])],
@@ -80,9 +80,15 @@ def _projection(value: ir.Value | None) -> _Projection | None:
         return None
     for product, bias in (add.inputs, add.inputs[::-1]):
         matmul = None if product is None else product.producer()
-        if matmul is None or matmul.op_type != "MatMul" or bias is None or bias.const_value is None:
+        if matmul is None or matmul.op_type != "MatMul" or not is_constant(bias):
             continue
-        x, weight, offset = matmul.inputs[0], weight_of(matmul, 1), bias.const_value.numpy()
-        if x is not None and weight is not None and offset.shape == weight.shape[1:]:
-            return _Projection(str(matmul.name), x, weight, offset)
+        (x, weight), matrix = matmul.inputs, weight_of(matmul, 1)
+        if x is not None and weight is not None and matrix is not None and array_of(bias).shape == matrix.shape[1:]:
+            return _Projection(str(matmul.name), x, weight, bias)
     return None
+
+
+def _joined(graph: ir.Graph, parts: Sequence[ir.Value]) -> ir.Value:
+    """Put constants side by side, under a name made of theirs: attentions that share the parts share the whole."""
+    name = ".".join(str(part.name) for part in parts)
+    return constant(graph, f"{name}.packed", np.concatenate([array_of(part) for part in parts], axis=-1))

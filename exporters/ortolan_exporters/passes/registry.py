@@ -5,27 +5,39 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from ortolan_exporters.passes.base import Pass
+import onnx_ir as ir
+
+from ortolan_exporters.passes.base import Pass, run_passes
 from ortolan_exporters.passes.cancel_reshapes import CancelReshapes
 from ortolan_exporters.passes.gemm_to_matmul import GemmToMatMul
 from ortolan_exporters.passes.pack_attention import PackAttention
 from ortolan_exporters.passes.prune_unused import PruneUnused
 from ortolan_exporters.passes.select_early import SelectEarly
+from ortolan_exporters.passes.share_weights import ShareWeights
 from ortolan_exporters.passes.unfuse_attention import UnfuseAttention
 
-AttentionForm = Literal["fused", "unfused", "packed"]
+AttentionForm = Literal["fused", "unfused", "packed", "own"]
+"""One operator; its parts; one operator with the projections before it; what the module itself computes."""
 
-CLEAN_UP: tuple[Pass, ...] = (CancelReshapes(), GemmToMatMul(), PruneUnused(), SelectEarly())
+CLEAN_UP: tuple[Pass, ...] = (CancelReshapes(), GemmToMatMul(), ShareWeights(), PruneUnused(), SelectEarly())
 
 
-def attention_forms(keep_fp32: Collection[str] = ()) -> dict[AttentionForm, tuple[Pass, ...]]:
-    """Passes that make each form of attention of a traced graph.
+def attention_forms(model: ir.Model, keep_fp32: Collection[str] = ()) -> dict[AttentionForm, ir.Model]:
+    """Make every form of a traced graph that differs from the others.
 
     Args:
+        model: Traced and cleaned up. Not modified.
         keep_fp32: Layers that are to stay in float32, and so nodes of their own.
+
+    Returns:
+        The fused form first; or the graph itself, where the tracer could fuse nothing.
     """
-    return {
-        "fused": (),
-        "unfused": (UnfuseAttention(), PruneUnused()),
-        "packed": (PackAttention(keep_fp32), PruneUnused()),
-    }
+    if not any(node.op_type == "MultiHeadAttention" for node in model.graph):
+        return {"own": model.clone()}
+    forms: dict[AttentionForm, ir.Model] = {"fused": model.clone()}
+    changes: dict[AttentionForm, Pass] = {"unfused": UnfuseAttention(), "packed": PackAttention(keep_fp32)}
+    for form, change in changes.items():
+        graph = model.clone()
+        if run_passes(graph, (change, PruneUnused()))[change.name]:
+            forms[form] = graph
+    return forms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +20,15 @@ def replace_node(graph: ir.Graph, old: ir.Node, new: Sequence[ir.Node], output: 
     graph.remove(old, safe=True)
 
 
+def insert_after_value(graph: ir.Graph, value: ir.Value, node: ir.Node) -> None:
+    """Put a node where `value` is there to be read and nobody has read it: behind its producer, or in front of all."""
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], node)
+    else:
+        graph.insert_after(producer, node)
+
+
 def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
     """Give the graph an initializer, or find the one of that name."""
     if name in graph.initializers:
@@ -29,10 +39,34 @@ def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value
     return value
 
 
+def is_constant(value: ir.Value | None) -> TypeGuard[ir.Value]:
+    """Whether a value stands in the file, rather than being computed or handed in."""
+    return value is not None and value.const_value is not None and not value.is_graph_input()
+
+
+def array_of(value: ir.Value) -> NDArray[Any]:
+    """Return the array of a constant, of whatever type it is. Not to be changed."""
+    assert value.const_value is not None  # is_constant has looked
+    return value.const_value.numpy()
+
+
 def weight_of(node: ir.Node, index: int) -> NDArray[np.float32] | None:
     """Return the constant float32 matrix at an input of a node, or None if there is none."""
     value = node.inputs[index] if index < len(node.inputs) else None
-    if value is None or value.const_value is None or value.is_graph_input():
-        return None
-    array = value.const_value.numpy()
-    return array if array.dtype == np.float32 and array.ndim == 2 else None
+    array = array_of(value) if is_constant(value) else None
+    return array if array is not None and array.dtype == np.float32 and array.ndim == 2 else None
+
+
+def is_transpose(node: ir.Node) -> bool:
+    """Whether a node swaps the two axes of a matrix, and does nothing else."""
+    return node.op_type == "Transpose" and node.domain == "" and list(node.attributes.get_ints("perm", [])) == [1, 0]
+
+
+def transpose(graph: ir.Graph, value: ir.Value, name: str) -> ir.Value:
+    """Read a constant matrix the other way round, by a node that ONNX Runtime computes once, when it loads the file."""
+    node = ir.node("Transpose", [value], {"perm": [1, 0]})
+    output = node.outputs[0]
+    output.name, output.type = name, value.type
+    output.shape = None if value.shape is None else ir.Shape([value.shape[1], value.shape[0]])
+    insert_after_value(graph, value, node)
+    return output

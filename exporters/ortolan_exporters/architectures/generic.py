@@ -1,0 +1,26 @@
+"""Every other model of transformers: what can be told from its config and its class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transformers
+
+from ortolan_exporters.architectures.base import Architecture
+
+AFTER_PADDING = frozenset(
+    {"camembert", "xlm-roberta-xl", "longformer", "data2vec-text", "ibert", "luke", "xmod", "esm"}
+)
+"""Types that count positions from behind the padding token, as RoBERTa does."""
+
+
+def generic_architecture(config: Any) -> Architecture:
+    """Describe an architecture that has no file of its own here."""
+    found = transformers.models.auto.modeling_auto.MODEL_MAPPING_NAMES.get(config.model_type)
+    module = getattr(transformers, str(found[0] if isinstance(found, tuple) else found), None)
+    return Architecture(
+        config.model_type,
+        position_offset=2 if config.model_type in AFTER_PADDING else 0,
+        is_fusable=bool(getattr(module, "_supports_attention_backend", False)),
+        needs_end=bool(config.is_encoder_decoder),
+    )
