@@ -25,7 +25,7 @@ from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.request import TextInput
 from ortolan.session.base import Array, Session, Signature, conform
 from ortolan.session.ort import OrtSession
-from ortolan.session.providers import Provider, candidates, check_runs, choose_precision
+from ortolan.session.providers import Provider, asked_for, candidates, check_runs, choose_precision
 from ortolan.tokenize import Tokenizer
 
 
@@ -272,4 +272,4 @@ def _choose(artifact: Artifact, provider: Provider, wanted: Precision | None) ->
             "choose one of those, or export it with --precision",
         )
     check_runs(provider, wanted)
-    return wanted, "asked for"
+    return wanted, asked_for(provider, wanted)

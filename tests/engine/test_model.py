@@ -182,6 +182,7 @@ def test_auto_takes_the_precision_that_suits_the_cpu(
     monkeypatch: pytest.MonkeyPatch, features: set[str], precision: str
 ):
     monkeypatch.setattr(providers, "cpu_features", lambda: frozenset(features))
+    monkeypatch.setattr(providers, "int8_saturates", lambda: "avx512_vnni" not in features)
     assert Model.load(GOLDEN, provider="cpu").precision == precision
 
 
@@ -249,6 +250,7 @@ def fail_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_goes_on_to_the_cpu_and_says_why(monkeypatch: pytest.MonkeyPatch):
     fail_on_cuda(monkeypatch)
     monkeypatch.setattr(providers, "cpu_features", lambda: frozenset({"avx_vnni"}))
+    monkeypatch.setattr(providers, "int8_saturates", lambda: False)
     model = Model.load(GOLDEN)
     assert (model.provider, model.reason) == ("cpu", "cuda: no driver; the CPU has AVX-VNNI")
 

@@ -33,7 +33,8 @@ class CpuOnlyRuntime(FakeOnnxRuntime):
         def get_providers(self) -> list[str]:
             return ["CPUExecutionProvider"]
 
-    class SessionOptions: ...
+    class SessionOptions:
+        def add_session_config_entry(self, *_: str) -> None: ...
 
 
 class FailingRuntime(CpuOnlyRuntime):

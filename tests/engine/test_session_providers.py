@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ortolan.session import providers
 from ortolan.session.processors import usable_threads
 from ortolan.session.providers import (
     PROVIDERS,
+    asked_for,
     candidates,
     choose_precision,
     load_fault,
@@ -156,10 +158,7 @@ def test_auto_tries_what_the_build_has_and_the_cpu_last(
             "cpu",
             {"avx2"},
             ("fp32", "int8"),
-            (
-                "fp32",
-                "the CPU is not known to have VNNI, AVX-VNNI or Arm dot products, without which int8 can saturate",
-            ),
+            ("fp32", "the CPU is not known to have VNNI or Arm dot products, without which int8 may be slow"),
             id="no-vnni",
         ),
         pytest.param(
@@ -193,7 +192,52 @@ def test_the_precision_chosen_and_its_reason_are(
     chosen: tuple[str, str],
 ):
     monkeypatch.setattr(providers, "cpu_features", lambda: frozenset(features))
+    monkeypatch.setattr(providers, "int8_saturates", lambda: False)
     assert choose_precision(PROVIDERS[provider], available) == chosen
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_a_cpu_that_saturates_gets_fp32_whatever_its_features(monkeypatch: pytest.MonkeyPatch, provider: str):
+    monkeypatch.setattr(providers, "cpu_features", lambda: frozenset({"avx512_vnni"}))
+    monkeypatch.setattr(providers, "int8_saturates", lambda: True)
+    precision, why = choose_precision(PROVIDERS[provider], ("fp32", "int8"))
+    assert precision == "fp32"
+    assert why.startswith("the CPU is without VNNI")
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision", "saturates", "reason"),
+    [
+        ("cpu", "int8", False, "asked for"),
+        ("cpu", "fp32", True, "asked for"),
+        ("cuda", "fp16", True, "asked for"),
+        (
+            "cpu",
+            "int8-static",
+            True,
+            "asked for; the CPU is without VNNI, where int8 takes ONNX Runtime's slower, saturation-safe kernels",
+        ),
+    ],
+    ids=["int8-with-vnni", "fp32-without", "gpu", "int8-without"],
+)
+def test_a_precision_that_was_asked_for_says_what_it_costs_on_this_cpu(
+    monkeypatch: pytest.MonkeyPatch, provider: str, precision: Precision, saturates: bool, reason: str
+):
+    monkeypatch.setattr(providers, "cpu_features", lambda: frozenset({"avx512_vnni"}))
+    monkeypatch.setattr(providers, "int8_saturates", lambda: saturates)
+    assert asked_for(PROVIDERS[provider], precision) == reason
+
+
+@pytest.mark.parametrize(("saturates", "entries"), [(True, ["1"]), (False, [])], ids=["without-vnni", "with-vnni"])
+def test_the_saturation_safe_kernels_are_asked_for_only_where_they_are_needed(
+    monkeypatch: pytest.MonkeyPatch, saturates: bool, entries: list[str]
+):
+    monkeypatch.setattr(providers, "int8_saturates", lambda: saturates)
+    options = session_options(PROVIDERS["cpu"], SessionConfig())
+    found = []
+    with contextlib.suppress(RuntimeError):  # ONNX Runtime's answer where there is no such entry
+        found.append(options.get_session_config_entry("session.x64quantprecision"))
+    assert found == entries
 
 
 def test_an_artifact_without_a_precision_for_the_provider_says_what_to_export():

@@ -48,11 +48,7 @@ class OrtSession:
         except Exception as error:  # ONNX Runtime's exceptions have no common public base
             if provider.ort_name != "CPUExecutionProvider":
                 raise _not_up(provider, _first_line(error)) from error
-            raise SessionError(
-                f"'{path.name}' on provider '{provider.ort_name}' requested",
-                f"ONNX Runtime cannot load it: {_first_line(error)}",
-                "run 'ortolan verify' on the artifact, or export it again",
-            ) from error
+            raise _not_loaded(path, provider, error) from error
         if self._session.get_providers()[0] != provider.ort_name:
             raise _not_up(provider, "ONNX Runtime started without it; its log on stderr says why")
         self._provider = provider
@@ -81,6 +77,21 @@ class OrtSession:
                 "check the shapes; if they are right, please report this",
             ) from error
         return dict(zip(self._output_names, outputs, strict=True))
+
+
+def _not_loaded(path: Path, provider: Provider, error: Exception) -> SessionError:
+    asked = f"'{path.name}' on provider '{provider.ort_name}' requested"
+    if "AddInitialized" in str(error):  # of onnxruntime 1.32, where it makes a shared weight safe for a second time
+        return SessionError(
+            asked,
+            "its layers share int8 weights, which ONNX Runtime cannot run without overflow on a CPU without VNNI",
+            "use precision 'fp32'",
+        )
+    return SessionError(
+        asked,
+        f"ONNX Runtime cannot load it: {_first_line(error)}",
+        "run 'ortolan verify' on the artifact, or export it again",
+    )
 
 
 def _not_up(provider: Provider, reason: str) -> ProviderError:

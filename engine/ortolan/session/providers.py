@@ -12,7 +12,7 @@ from typing import Any
 
 from ortolan.config import Precision, SessionConfig
 from ortolan.errors import ConfigError, ProviderError
-from ortolan.session.processors import cpu_features, int8_reason, usable_threads
+from ortolan.session.processors import cpu_features, int8_reason, int8_saturates, usable_threads
 from ortolan.session.runtime import onnxruntime
 
 Options = dict[str, str]
@@ -226,7 +226,7 @@ def choose_precision(provider: Provider, available: tuple[Precision, ...]) -> tu
     """
     order, why = provider.precisions, f"{provider.name} runs it best of what the artifact holds"
     if provider.on_cpu:
-        fine, why = int8_reason(cpu_features())
+        fine, why = int8_reason(cpu_features(), saturates=int8_saturates())
         if not fine:
             order = tuple(sorted(order, key=lambda precision: precision.startswith("int8")))
     found = [precision for precision in order if precision in available]
@@ -239,6 +239,14 @@ def choose_precision(provider: Provider, available: tuple[Precision, ...]) -> tu
     if found[0] != order[0]:
         why = f"the artifact holds only {', '.join(available)}"
     return found[0], why
+
+
+def asked_for(provider: Provider, precision: Precision) -> str:
+    """Reason to show for a precision that a user asked for, with what is to be known of it on this CPU."""
+    if provider.name == "cpu" and precision.startswith("int8"):
+        fine, why = int8_reason(cpu_features(), saturates=int8_saturates())
+        return "asked for" if fine else f"asked for; {why}"
+    return "asked for"
 
 
 def check_runs(provider: Provider, precision: Precision) -> None:
@@ -263,6 +271,8 @@ def session_options(provider: Provider, config: SessionConfig) -> Any:
     options.log_severity_level = 3  # warnings about graph rewrites help nobody; failures arrive as exceptions
     options.intra_op_num_threads = config.num_threads or usable_threads()
     options.inter_op_num_threads = 1
+    if int8_saturates():  # not elsewhere: ONNX Runtime would give up VNNI for it (docs/decisions/0009)
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if provider.sequential:
         options.enable_mem_pattern = False
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
