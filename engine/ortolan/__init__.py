@@ -7,6 +7,7 @@ pipe("We are very happy to show you this.")
 """
 
 from ortolan.artifact import Artifact
+from ortolan.choice import Choice, Way
 from ortolan.errors import (
     ArtifactError,
     ConfigError,
@@ -30,6 +31,7 @@ from ortolan.errors import (
 from ortolan.model import Model, ModelOutput
 from ortolan.pipeline import Pipeline, pipeline
 from ortolan.tokenize import Tokenizer
+from ortolan.tune.api import tune
 from ortolan.verify import Check, verify
 from ortolan.version import __version__
 
@@ -37,6 +39,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "Check",
+    "Choice",
     "ConfigError",
     "EngineError",
     "FormatVersionError",
@@ -58,7 +61,9 @@ __all__ = [
     "Tokenizer",
     "UnknownTaskError",
     "UnverifiedWarning",
+    "Way",
     "__version__",
     "pipeline",
+    "tune",
     "verify",
 ]

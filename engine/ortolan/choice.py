@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ortolan.artifact import Artifact, hash_file
-from ortolan.config import Precision
+from ortolan.config import PRECISIONS, Precision
 from ortolan.errors import ConfigError
 from ortolan.locate import cache_folder
 from ortolan.machine import this_machine
@@ -50,11 +50,10 @@ class Way:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        disabled = entry["disabled_optimizers"]
-        if not isinstance(disabled, (list, tuple)) or int(entry["num_threads"]) < 1:
+        precision, disabled, num_threads = entry["precision"], entry["disabled_optimizers"], int(entry["num_threads"])
+        if precision not in PRECISIONS or not isinstance(disabled, (list, tuple)) or num_threads < 1:
             raise ValueError(f"no way to run a graph: {entry}")
-        names = tuple(str(name) for name in disabled)
-        return cls(entry["precision"], str(entry["attention"]), names, int(entry["num_threads"]))
+        return cls(precision, str(entry["attention"]), tuple(str(name) for name in disabled), num_threads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,10 @@ from ortolan.manifest import PrecisionRecord
 from ortolan.pipeline import pipeline
 from ortolan.session.providers import PROVIDERS
 from ortolan.tasks.registry import ALIASES, TASKS
-from ortolan.tune.agreement import read_texts
+from ortolan.tune.api import tune
+from ortolan.tune.options import parse_budget
 from ortolan.tune.pareto import PREFERENCES
-from ortolan.tune.run import parse_budget, tune, write_report
+from ortolan.tune.texts import read_texts
 from ortolan.verify import verify
 from ortolan.version import __version__
 
@@ -272,7 +273,7 @@ def _tune(flags: argparse.Namespace) -> int:
             budget_seconds=parse_budget(flags.budget),
             prefer=flags.prefer,
             provider=flags.provider,
-            texts=None if flags.texts is None else read_texts(flags.texts),
+            texts=() if flags.texts is None else read_texts(flags.texts),
             fresh=flags.fresh,
         )
     except KeyboardInterrupt:
@@ -281,6 +282,8 @@ def _tune(flags: argparse.Namespace) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     if flags.report is not None:
+        from ortolan.tune.files import write_report  # here, so that the other commands start quickly
+
         write_report(report, flags.report)
     print(json.dumps(report.to_json(), ensure_ascii=False) if flags.json else report.to_text(), end="")
     return 0

@@ -162,9 +162,10 @@ def _exported(target: Path, checkpoint: list[str], task: str) -> Path:
             "run: pip install 'ortolan[export]', or pass a folder that 'ortolan export' made",
         )
     # A process of its own: this one stays free of torch, which would cost it 300 MB and seconds for good.
-    words = [*checkpoint, "-o", str(target), "--task", task, "--json"]
+    # --wait: another process may be at it already, and then its export serves
+    words = [*checkpoint, "-o", str(target), "--task", task, "--wait", "--json"]
     stdout, status = _run_exporter(words, is_downloaded=len(checkpoint) > 1)
-    if not (target / MANIFEST_NAME).is_file():  # perhaps another process was quicker, then its export serves
+    if not (target / MANIFEST_NAME).is_file():  # it fails too where another process was quicker by a moment
         raise ArtifactError(
             f"model '{name}' requested",
             f"exporting it failed: {_reason(stdout, status)}",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ortolan.artifact import Artifact
+from ortolan.choice import Way, attention_forms, tuned
 from ortolan.config import PRECISIONS, Precision, SessionConfig
 from ortolan.errors import (
     ConfigError,
@@ -93,11 +95,14 @@ class Model:
         Args:
             path: An artifact folder, or a folder of one of these tools.
             provider: "cpu", "cuda", "tensorrt", "openvino", "dml", "coreml", or "auto" for the best that comes up.
-            precision: "fp32", "int8", "int8-static", "int4", "fp16", or "auto": what the provider runs best, on a CPU
-                int8 where it multiplies int8 natively, else fp32.
-            num_threads: Threads of one run; by default the processors that this process may use.
+            precision: "fp32", "int8", "int8-static", "int4", "fp16", or "auto": what `ortolan tune` chose on this
+                machine; without that what the provider runs best, on a CPU int8 where it multiplies int8 natively,
+                else fp32.
+            num_threads: Threads of one run; by default the processors that this process may use, or what
+                `ortolan tune` chose.
             device_id: Which device, where the provider has several.
-            cache_dir: Where TensorRT, OpenVINO and CoreML keep what they compiled.
+            cache_dir: Where TensorRT, OpenVINO and CoreML keep what they compiled, and `ortolan tune` its choice, by
+                default in the user's cache folder.
 
         Raises:
             MissingFileError: A file is not there.
@@ -120,9 +125,11 @@ class Model:
         tokenizer = Tokenizer.load(artifact.folder, max_length=artifact.manifest.max_length)
         failures: list[str] = []
         for row in candidates(config.provider):
-            chosen, reason = _choose(artifact, row, wanted)
+            choice = tuned(artifact, row.name, config.cache_dir) if wanted is None else None
+            way = None if choice is None else choice.way
+            chosen, reason = _choose(artifact, row, wanted) if choice is None else (choice.way.precision, choice.reason)
             try:
-                session = open_session(artifact, row, config, chosen)
+                session = open_session(artifact, row, config, chosen, way)
                 model = cls(artifact, tokenizer, session, chosen, "; ".join([*failures, reason]))
                 if config.provider == "auto" and row.name != "cpu":
                     model._probe()  # a provider may load a graph and then have no kernel for this device
@@ -203,19 +210,31 @@ class Model:
             )
 
 
-def open_session(artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision) -> OrtSession:
+def open_session(
+    artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision, way: Way | None = None
+) -> OrtSession:
     """Load the graph of one precision, after checking its hash, and its signature after that.
+
+    Args:
+        artifact: Where the graph is.
+        provider: Where it shall run.
+        config: Threads, device, cache.
+        precision: Which graph.
+        way: How to run it; by default as the export found best, with all threads. Threads in `config` go first.
 
     Raises:
         HashMismatchError: The file differs from what was exported.
         SignatureError: The graph is not the one that the manifest describes, or without manifest not one to run.
     """
     record: PrecisionRecord = artifact.manifest.precisions[precision]
-    graph: Graph = record.graphs["model"]
+    graph: Graph = record.graphs["model"] if way is None else attention_forms(record)[way.attention]
+    disabled = record.disabled_optimizers(provider.name) if way is None else way.disabled_optimizers
+    if way is not None and config.num_threads is None:
+        config = replace(config, num_threads=way.num_threads)
     artifact.check(artifact.files_of(graph))
     if artifact.is_foreign:
         check_graph(graph, artifact.manifest)
-    session = OrtSession(artifact.folder / graph.file, provider, config, record.disabled_optimizers(provider.name))
+    session = OrtSession(artifact.folder / graph.file, provider, config, disabled)
     if session.signature != graph.signature and not artifact.is_foreign:  # there it was read from the graph itself
         raise SignatureError(
             f"graph '{graph.file}' requested",

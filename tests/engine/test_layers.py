@@ -106,6 +106,10 @@ def test_importing_ortolan_does_not_import_the_hub_client():
     assert run_python("import ortolan, sys; print('huggingface_hub' in sys.modules)") == "False"
 
 
+def test_the_command_line_does_not_load_what_measures():
+    assert run_python("import ortolan.cli, sys; print('ortolan.tune.run' in sys.modules)") == "False"
+
+
 @pytest.mark.integration
 def test_answering_imports_nothing_of_the_export_side():
     code = (

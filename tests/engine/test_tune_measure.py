@@ -15,8 +15,8 @@ from ortolan.session.ort import OrtSession
 from ortolan.session.processors import usable_threads
 from ortolan.session.providers import PROVIDERS
 from ortolan.tune import schedule
+from ortolan.tune.api import tune
 from ortolan.tune.measure import OrtBench
-from ortolan.tune.run import tune
 from tests.engine.damage import GOLDEN, edit_manifest
 
 INT8 = Way("int8", "packed", (), 1)

@@ -85,9 +85,9 @@ def test_a_damaged_file_is_left_out(tmp_path: Path, text: str):
     assert Measurements.load(tmp_path / "notes.json", HEADER) == Measurements(HEADER)
 
 
-def test_a_look_of_another_shape_is_left_out(notes: Measurements, tmp_path: Path):
+def test_a_look_without_numbers_is_left_out(notes: Measurements, tmp_path: Path):
     notes.save(tmp_path / "notes.json")
-    edit_json(tmp_path / "notes.json", lambda document: document["seen"][0]["looks"][0].update(more=1))
+    edit_json(tmp_path / "notes.json", lambda document: document["seen"][0]["looks"][0].update(speeds={"1 x 16": None}))
     assert Measurements.load(tmp_path / "notes.json", HEADER) == Measurements(HEADER)
 
 

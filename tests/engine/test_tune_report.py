@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from ortolan import ConfigError
 from ortolan.choice import Choice, Way
 from ortolan.machine import Machine
+from ortolan.tune.files import write_report
 from ortolan.tune.measurements import Measurements
 from ortolan.tune.plot import to_svg
 from ortolan.tune.report import TunedWay, TuneReport, tuned_ways
@@ -111,6 +114,11 @@ def test_the_table_explains_itself(report: TuneReport):
     ]
 
 
+def test_a_fault_of_several_ways_has_one_line(report: TuneReport):
+    ways = tuple(replace(one, fault="it broke") if one.way.precision == "fp32" else one for one in report.ways)
+    assert "! fp32, attention packed, 2 threads and 2 more: it broke" in replace(report, ways=ways).to_text()
+
+
 def test_the_table_shows_agreement_on_texts_where_there_were_some(report: TuneReport):
     ways = tuple(replace(one, agreement=0.75) for one in report.ways)
     text = replace(report, ways=ways, num_texts=20).to_text()
@@ -169,3 +177,18 @@ def test_everything_in_the_picture_lies_inside_it(report: TuneReport):
     _, _, width, height = map(float, str(root.get("viewBox")).split())
     places = [(float(str(one.get("x"))), float(str(one.get("y")))) for one in root.iter(f"{SVG}text")]
     assert all(0 <= x <= width and 0 <= y <= height for x, y in places)
+
+
+# Files
+
+
+def test_a_report_has_three_files(report: TuneReport, tmp_path: Path):
+    write_report(report, tmp_path / "new" / "folder")
+    names = [path.name for path in (tmp_path / "new" / "folder").iterdir()]
+    assert sorted(names) == ["tune.json", "tune.svg", "tune.txt"]
+
+
+def test_a_report_that_cannot_be_written_is_an_error(report: TuneReport, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="it cannot be written .*; choose another folder"):
+        write_report(report, tmp_path / "file")

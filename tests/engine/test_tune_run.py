@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from ortolan import Artifact, ConfigError, InvalidInputError, MissingFileError, SessionError, timing
 from ortolan.choice import Way, tuned
 from ortolan.tune import measure, schedule, ways
-from ortolan.tune.run import parse_budget, tune, write_report
+from ortolan.tune.api import tune
 from tests.engine.damage import GOLDEN, edit_manifest
 
 
@@ -55,6 +56,16 @@ def test_a_fresh_run_forgets(capsys: pytest.CaptureFixture[str]):
     tune(GOLDEN, budget_seconds=60, provider="cpu")
     tune(GOLDEN, budget_seconds=60, provider="cpu", fresh=True)
     assert "2 of them" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("load", "is_said"), [(0.4, False), (9.0, True)], ids=["idle", "busy"])
+def test_a_busy_machine_is_mentioned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], load: float, is_said: bool
+):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    tune(GOLDEN, budget_seconds=60, provider="cpu")
+    assert ("the machine is busy (load 9.0 on 2 processors)" in capsys.readouterr().err) == is_said
 
 
 def test_golden_answers_are_checked_here():
@@ -114,20 +125,9 @@ def test_a_text_that_cannot_be_read_is_an_error():
         tune(GOLDEN, provider="cpu", texts=["rain", ""])
 
 
-@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_budget_must_be_a_time(budget: float):
-    with pytest.raises(ConfigError, match="that is no time to measure"):
-        tune(GOLDEN, budget_seconds=budget)
-
-
 def test_a_budget_that_is_too_small_for_anything_says_so():
     with pytest.raises(ConfigError, match="it was spent before anything could be measured; use a larger one"):
         tune(GOLDEN, budget_seconds=1e-6, provider="cpu")
-
-
-def test_an_unknown_preference_is_an_error():
-    with pytest.raises(ConfigError, match="use one of latency, throughput, memory"):
-        tune(GOLDEN, prefer="beauty", provider="cpu")
 
 
 def test_an_unknown_provider_is_an_error():
@@ -150,31 +150,3 @@ def test_a_folder_of_another_tool_is_refused(artifact: Path):
 def test_an_empty_folder_is_an_error(tmp_path: Path):
     with pytest.raises(MissingFileError):
         tune(tmp_path, provider="cpu")
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("2m", 120), ("1.5m", 90), ("90", 90), ("1h", 3600)])
-def test_a_budget_is_read(text: str, seconds: float):
-    assert parse_budget(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5s", "5 days", "1m30s", "nan"])
-def test_an_unknown_budget_is_an_error(text: str):
-    with pytest.raises(ConfigError, match="it is no time; write 60s, 2m, 1h or a number of seconds"):
-        parse_budget(text)
-
-
-def test_a_report_has_three_files(tmp_path: Path):
-    report = tune(GOLDEN, budget_seconds=60, provider="cpu")
-    write_report(report, tmp_path / "new" / "folder")
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
-        "tune.json",
-        "tune.svg",
-        "tune.txt",
-    ]
-
-
-def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    report = tune(GOLDEN, budget_seconds=60, provider="cpu")
-    with pytest.raises(ConfigError, match="it cannot be written .*; choose another folder"):
-        write_report(report, tmp_path / "file")

@@ -140,5 +140,11 @@ class Measurements:
 
 
 def _seen(entry: Mapping[str, Any]) -> Seen:
-    looks = tuple(Look(**look) for look in entry["looks"])
-    return Seen(looks, entry["golden_difference"], entry["fault"])
+    return Seen(tuple(map(_look, entry["looks"])), entry["golden_difference"], entry["fault"])
+
+
+def _look(entry: Mapping[str, Any]) -> Look:
+    milliseconds, speeds = (
+        {str(shape): float(value) for shape, value in entry[name].items()} for name in ("milliseconds", "speeds")
+    )
+    return Look(milliseconds, speeds, float(entry["seconds"]))

@@ -132,8 +132,8 @@ def _axis(scale: _Scale, bottom: int) -> Iterator[str]:
     yield _text(LEFT - 12, TOP - 8, "threads", "soft", anchor="end")
     for tick in scale.ticks():
         x = scale(tick)
-        yield f'<line class="line" x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{bottom - 14}"/>'
-        yield _text(x, bottom + 4, f"{tick:g} ms", "soft", anchor="middle")
+        yield f'<line class="line" x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{bottom - 24}"/>'
+        yield _text(x, bottom + 8, f"{tick:g} ms", "soft", anchor="middle")
 
 
 def _legend(report: TuneReport, height: int) -> Iterator[str]:

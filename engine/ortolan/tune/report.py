@@ -129,7 +129,7 @@ class TuneReport:
         yield f"speed: how many times as quick with single texts as {self.untuned}"
         if self.num_texts:
             yield f"your texts: answered as by fp32, of {self.num_texts}"
-        yield from (f"! {one.way}: {one.fault}" for one in self.ways if one.fault is not None)
+        yield from self._faults()
         untried = sum(one.looks == 0 and one.fault is None for one in self.ways)
         if untried:
             yield f"time was up before {untried} of {len(self.ways)} ways were tried: run it again to go on"
@@ -137,6 +137,16 @@ class TuneReport:
         if len(forms) == len({precision for precision, _ in forms}):
             yield "only the attention form chosen at export is here: 'ortolan export --tune' keeps the others too"
         yield f"chosen for {self.prefer}: {self.choice.way}"
+
+    def _faults(self) -> Iterator[str]:
+        """A line for each fault of a graph, however many ways have it."""
+        found: dict[tuple[str, str, str], list[Way]] = {}
+        for one in self.ways:
+            if one.fault is not None:
+                found.setdefault((one.way.precision, one.way.attention, one.fault), []).append(one.way)
+        for (*_, fault), ways in found.items():
+            others = f" and {len(ways) - 1} more" if len(ways) > 1 else ""
+            yield f"! {ways[0]}{others}: {fault}"
 
 
 def tuned_ways(ways: Sequence[Way], notes: Measurements, manifest: Manifest, shapes: Sequence[str]) -> list[TunedWay]:

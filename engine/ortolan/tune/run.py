@@ -1,10 +1,8 @@
-"""`tune`: measure the ways to run an artifact for as long as the caller allows, and keep the best one."""
+"""Measure the ways to run an artifact for as long as the caller allows, and keep the best one."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
+import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -24,81 +22,46 @@ from ortolan.request import parse_text_input
 from ortolan.session.providers import provider_named
 from ortolan.tune.measure import OrtBench
 from ortolan.tune.measurements import Measurements
-from ortolan.tune.pareto import PREFERENCES, Prefer
-from ortolan.tune.plot import to_svg
+from ortolan.tune.options import TuneOptions
 from ortolan.tune.report import TuneReport, tuned_ways
 from ortolan.tune.search import Search
 from ortolan.tune.ways import possible_ways
 from ortolan.tune.worth import best_way
 from ortolan.version import __version__
 
-DEFAULT_BUDGET_SECONDS = 60.0
+BUSY = 0.5
+"""Load for each processor from which on other work disturbs the measuring."""
 
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
-
-def tune(
-    path: str | Path,
-    *,
-    budget_seconds: float = DEFAULT_BUDGET_SECONDS,
-    prefer: str = "latency",
-    provider: str = "auto",
-    texts: Sequence[object] | None = None,
-    cache_dir: str | Path | None = None,
-    fresh: bool = False,
-) -> TuneReport:
-    """Find the best way to run an artifact on this machine, and keep it for `precision="auto"`.
-
-    What is measured is kept in the cache as it is measured: another call goes on where this one ended, or was
-    interrupted.
-
-    Args:
-        path: An artifact folder.
-        budget_seconds: How long to measure. Less is taken if there is nothing left to learn.
-        prefer: "latency" of single texts, "throughput" of batches, or "memory".
-        provider: "cpu" and so on, or "auto" for the one that `Model.load` picks.
-        texts: Texts, or mappings with `text` and `text_pair`, on which the precisions are compared with fp32, each
-            text alone; long ones are cut.
-        cache_dir: The cache; by default ORTOLAN_CACHE, else the user's cache folder.
-        fresh: Forget what was measured before.
-
-    Returns:
-        All ways with what was measured of them, and the choice.
-
-    Raises:
-        ArtifactError: The artifact or the provider can't be used, as for `Model.load`.
-        ConfigError: A budget that leaves no time for one way, an unknown preference or provider, texts without fp32
-            to compare with, or a cache that can't be written.
-        InvalidInputError: A text that can't be read.
-        SessionError: Every way that was tried has a fault.
-    """
+def run(path: str | Path, options: TuneOptions, texts: Sequence[object]) -> TuneReport:
+    """Do what `ortolan.tune` says, as the options say."""
     start = time.monotonic()
-    _check_budget(budget_seconds)
-    items = [parse_text_input(text, index) for index, text in enumerate(texts or ())]
-    cache = cache_folder(None if cache_dir is None else Path(cache_dir))
+    items = [parse_text_input(text, index) for index, text in enumerate(texts)]
+    cache = cache_folder(options.cache_dir)
     _check_artifact(Artifact.open(path), has_texts=bool(items))
-    model = Model.load(path, provider, cache_dir=cache)
+    model = Model.load(path, options.provider, cache_dir=cache)
     artifact, tokenizer, row = model.artifact, model.tokenizer, provider_named(model.provider)
     del model  # its session would stand in memory all the while
     manifest = artifact.manifest
     file = choice_file(artifact, row.name, cache).with_suffix(".measured.json")
     bench = OrtBench(artifact, tokenizer, row, SessionConfig(cache_dir=cache))
     notes = Measurements.load(file, {**header(artifact, row.name), "ortolan": __version__, "shapes": bench.shapes})
-    notes = Measurements(notes.header) if fresh else notes
+    notes = Measurements(notes.header) if options.fresh else notes
     search = Search(
         manifest=manifest,
         ways=possible_ways(manifest, row),
         bench=bench,
         notes=notes,
-        prefer=_checked_preference(prefer),
-        budget_seconds=budget_seconds,
-        until=start + budget_seconds,
+        prefer=options.prefer,
+        budget_seconds=options.budget_seconds,
+        until=start + options.budget_seconds,
         clock=time.monotonic,
         save=partial(notes.save, file),
     )
     search.save()  # a cache that can't be written is better found now than when the time is spent
     known = sum(way in notes.seen for way in search.ways)
     say(f"{len(search.ways)} ways to run '{path}' on {row.name}, {known} of them measured before")
+    _say_if_busy()
     search.run(items)
     choice = Choice(*_best(search))
     return TuneReport(
@@ -117,42 +80,6 @@ def tune(
     )
 
 
-def write_report(report: TuneReport, folder: Path) -> None:
-    """Write tune.txt, tune.json and tune.svg into a folder, which is made if need be.
-
-    Raises:
-        ConfigError: It can't be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tune.txt").write_text(report.to_text(), encoding="utf-8")
-        (folder / "tune.json").write_text(json.dumps(report.to_json(), indent=1) + "\n", encoding="utf-8")
-        (folder / "tune.svg").write_text(to_svg(report), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"a report in '{folder}' requested", f"it cannot be written ({error})", "choose another folder"
-        ) from error
-
-
-def parse_budget(text: str) -> float:
-    """Read a budget such as "60s", "2m", "1h" or "90", which is in seconds.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None:
-        raise ConfigError(
-            f"a budget of {text!r} requested", "it is no time", "write 60s, 2m, 1h or a number of seconds"
-        )
-    return float(match[1]) * UNITS[match[2]]
-
-
-def _check_budget(seconds: float) -> None:
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ConfigError(f"a budget of {seconds} seconds requested", "that is no time to measure", "use 60, or more")
-
-
 def _check_artifact(artifact: Artifact, *, has_texts: bool) -> None:
     if artifact.is_foreign:
         raise MissingFileError(
@@ -168,11 +95,12 @@ def _check_artifact(artifact: Artifact, *, has_texts: bool) -> None:
         )
 
 
-def _checked_preference(prefer: str) -> Prefer:
-    for known in PREFERENCES:
-        if prefer == known:
-            return known
-    raise ConfigError(f"prefer={prefer!r} requested", "no such preference", f"use one of {', '.join(PREFERENCES)}")
+def _say_if_busy() -> None:
+    """Times taken now hold for a machine as busy as this one."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    processors = os.cpu_count() or 1
+    if load > BUSY * processors:
+        say(f"the machine is busy (load {load:.1f} on {processors} processors): the choice may not hold when it is not")
 
 
 def _best(search: Search) -> tuple[Way, str]:
