@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.batch_invariance import invariance_table
+from benchmarks.peer_tables import Likeness, Race, race_table, verdict
+from benchmarks.peers import OURS, RIVALS
+from benchmarks.real_quality import quality_table
 from benchmarks.tables import table
 from ortolan.timing import Times
 
@@ -24,7 +28,7 @@ def main() -> int:
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    parts = [default_model(), distilbert(), cold_start(), batching()]
+    parts = [default_model(), distilbert(), peers(), quality(), sharing(), cold_start(), batching()]
     README.write_text(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
     return 0
 
@@ -75,6 +79,41 @@ def distilbert() -> str:
         f"{table('DistilBERT-base, random weights, B x S', rows(record), 'eager fp32')}\n\n"
         f"{worst(record)}\n{source(record)}"
     )
+
+
+def peers() -> str:
+    """Speed beside other tools, each in an environment of its own."""
+    record = read("peers")
+    settings = record["settings"]
+    tables = []
+    for name, title in settings["models"].items():
+        times = {case.removeprefix(f"{name} "): of for case, of in rows(record).items() if case.startswith(f"{name} ")}
+        likeness = {one: Likeness(**like) for one, like in settings["likeness"][name].items()}
+        race = Race(likeness, times, settings["missing"][name])
+        lines = [race_table(title, race, OURS), "", *(f"- {verdict(race, OURS, rivals)}" for rivals in RIVALS)]
+        tables.append("\n".join(lines))
+    head = (
+        "Beside other tools, in one run, the contenders taking turns: median milliseconds, in brackets how many times "
+        f"as quick {OURS} is. Answers are compared with torch's on {settings['sentences']} sentences."
+    )
+    return "\n\n".join([head, *tables, source(record)])
+
+
+def quality() -> str:
+    """What each precision costs on real weights."""
+    record = read("real_quality")
+    return f"What each precision costs on real weights:\n\n{quality_table(record['cases'])}\n\n{source(record)}"
+
+
+def sharing() -> str:
+    """What a text's result owes to the texts beside it."""
+    record = read("batch_invariance")
+    settings = record["settings"]
+    head = (
+        f"Who shares a batch: how far the probabilities of {settings['texts']} texts move when "
+        f"{settings['neighbours']} others are in the batch, and what it costs to let each run alone:"
+    )
+    return f"{head}\n\n{invariance_table(record['cases'])}\n\n{source(record)}"
 
 
 def cold_start() -> str:

@@ -1,8 +1,8 @@
 """Which architectures and heads can be exported, and how well?
 
 Each is tried: a small model with random weights and a tokenizer of the right kind is saved as a checkpoint, exported
-through the public API, and compared with torch. Small and random, the models say whether an export is right, and not how
-well int8 serves a trained model of that kind: that is measured at each export.
+through the public API, and compared with torch. Small and random, the models say whether an export is right, and not
+how well int8 serves a trained model of that kind: that is measured at each export.
 
     python -m benchmarks.support            # tries what has not been tried yet, then writes docs/support.md
     python -m benchmarks.support --fresh    # tries everything anew
@@ -50,15 +50,15 @@ INTRODUCTION = """\
 
 Made by `python -m benchmarks.support`, which tries each: a small model with random weights is saved, exported and
 compared with torch, at batches of 1 and 5 texts of 7 and 64 tokens, padding among them. The difference is the largest
-one of fp32, as a share of the largest output. Agreement is that of int8 with torch on the built-in texts; random weights
-make close calls, so trained models agree better. Seconds are those of an export that makes fp32 and int8; for
+one of fp32, as a share of the largest output. Agreement is that of int8 with torch on the built-in texts; random
+weights make close calls, so trained models agree better. Seconds are those of an export that makes fp32 and int8; for
 feature-extraction, of every precision."""
 
 SIZES_INTRODUCTION = """\
 ## Size of each precision
 
-Kilobytes of the graph, for feature-extraction. In models as small as these the nodes and small constants weigh as much as
-the weights; one of real size comes close to a quarter for int8 and to a seventh for int4."""
+Kilobytes of the graph, for feature-extraction. In models as small as these the nodes and small constants weigh as much
+as the weights; one of real size comes close to a quarter for int8 and to a seventh for int4."""
 
 OTHERS = """\
 ## Others

@@ -157,7 +157,15 @@ SIZES: dict[str, dict[str, Any]] = {
         "true_hidden_size": 24,
         "num_feedforward_networks": 2,
     },
-    "funnel": {"d_model": 48, "n_head": 4, "d_head": 12, "d_inner": 96, "block_sizes": [1, 1, 1]},
+    "squeezebert": {"embedding_size": 48},
+    "funnel": {
+        "num_hidden_layers": None,
+        "d_model": 48,
+        "n_head": 4,
+        "d_head": 12,
+        "d_inner": 96,
+        "block_sizes": [1, 1, 1],
+    },
     "llama": {"num_key_value_heads": 2},
     "qwen2": {"num_key_value_heads": 2},
     "opt": {"word_embed_proj_dim": 48, "ffn_dim": 96},
@@ -200,7 +208,8 @@ def config_for(model_type: str, **overrides: Any) -> Any:
     if model_type in ("bart", "mbart", "t5"):
         special["decoder_start_token_id"] = special.get("bos_token_id", special["pad_token_id"])
     sizes = {**SMALL, **SIZES.get(model_type, {}), **special, "num_labels": 3, **overrides}
-    return transformers.AutoConfig.for_model(model_type, **sizes)
+    given = {name: value for name, value in sizes.items() if value is not None}
+    return transformers.AutoConfig.for_model(model_type, **given)
 
 
 def model_for(model_type: str, task: str, *, seed: int = 0, **overrides: Any) -> Any:

@@ -16,12 +16,15 @@ from ortolan_exporters.config import ExportConfig
 from ortolan_exporters.data import builtin_texts, read_texts
 from ortolan_exporters.errors import CheckpointError
 from ortolan_exporters.heads.base import Examples
-from ortolan_exporters.quality import Agreement, Alignment, Metric, agreement
+from ortolan_exporters.quality import Agreement, Alignment, Metric, agreement, mean_squared_difference
 from ortolan_exporters.reference import Feed, predict, session_run, torch_run
 from ortolan_exporters.resolve import Checkpoint
 from ortolan_exporters.validate import validation_batches
 
 MAX_CALIBRATION_TEXTS = 512
+MAX_DAMAGE_TEXTS = 128
+"""Texts on which layers are ranked, and ways to find ranges: a graph is made and run for each of them."""
+
 NUM_GOLDEN = 4
 NUM_GOLDEN_VALUES = 64
 """Numbers kept of the outputs for one golden text: enough to see that they are the same, few enough to be stored."""
@@ -91,6 +94,12 @@ class Evidence:
     def answers(self, session: Session) -> list[FloatArray]:
         """Answers of a graph to the calibration texts, float32 [D, C] for each."""
         return predict(session_run(session), self.checkpoint, self.tokenizer, self.encodings)
+
+    def damage(self, session: Session) -> float:
+        """Mean squared difference of a graph's answers to torch's, on texts spread over the calibration ones."""
+        step = max(1, len(self.encodings) // MAX_DAMAGE_TEXTS)
+        answers = predict(session_run(session), self.checkpoint, self.tokenizer, self.encodings[::step])
+        return mean_squared_difference(answers, self.calibration_answers[::step])
 
     def agreement(self, session: Session) -> Agreement | Alignment:
         """Compare a graph's answers with torch's on the calibration texts."""

@@ -13,7 +13,6 @@ import onnx_ir as ir
 
 from ortolan.config import Precision, SessionConfig
 from ortolan.manifest import Graph, PrecisionRecord
-from ortolan.postprocess.activations import FloatArray
 from ortolan.progress import say
 from ortolan.session.ort import OrtSession
 from ortolan.session.processors import cpu_features
@@ -27,7 +26,7 @@ from ortolan_exporters.quality import faults
 from ortolan_exporters.quantize.calibrate import Histogram, Method, collect, ranges
 from ortolan_exporters.quantize.dynamic import quantize_dynamic
 from ortolan_exporters.quantize.half import to_half
-from ortolan_exporters.quantize.sensitivity import mean_squared_difference, rank_layers, trials
+from ortolan_exporters.quantize.sensitivity import rank_layers, trials
 from ortolan_exporters.quantize.static import quantize_static
 from ortolan_exporters.quantize.weight_only import quantize_int4
 from ortolan_exporters.validate import check_interface, compare
@@ -214,13 +213,13 @@ class Workshop:
         """Order the layers by what a precision does to each alone."""
         reduce = next(iter(ways.values()))
 
-        def answer(keep: frozenset[str]) -> list[FloatArray]:
+        def damage(keep: frozenset[str]) -> float:
             graph = self._graph.clone()
             reduce(graph, keep_fp32=keep)
             path = save_graph(graph, self._candidates / "layer.onnx")
-            return self._evidence.answers(self._load(path, ()))
+            return self._evidence.damage(self._load(path, ()))
 
-        return rank_layers(self._graph, answer, self._evidence.calibration_answers)
+        return rank_layers(self._graph, damage)
 
     def _best_ranges(self) -> tuple[str, Mapping[str, Any]]:
         """Count activations once, and take the method whose ranges do the least damage."""
@@ -229,9 +228,7 @@ class Workshop:
             graph = self._graph.clone()
             quantize_static(graph, ranges(self._histograms, method))
             session = self._load(save_graph(graph, self._candidates / "ranges.onnx"), ())
-            damage[method] = mean_squared_difference(
-                self._evidence.answers(session), self._evidence.calibration_answers
-            )
+            damage[method] = self._evidence.damage(session)
         best = min(damage, key=damage.__getitem__)
         return best, ranges(self._histograms, best)
 

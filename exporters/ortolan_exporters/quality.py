@@ -144,6 +144,12 @@ def _cosines(wanted: FloatArray, got: FloatArray) -> FloatArray:
     return np.asarray((wanted * got).sum(-1) / np.maximum(lengths, 1e-12), np.float32)
 
 
+def mean_squared_difference(answers: Sequence[FloatArray], expected: Sequence[FloatArray]) -> float:
+    """Average over all numbers of all answers, float32 [D, C] for each text."""
+    squares = [float(np.square(one - other).sum()) for one, other in zip(answers, expected, strict=True)]
+    return sum(squares) / sum(one.size for one in expected)
+
+
 def spearman(values: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> float:
     """Rank correlation, ties sharing their mean rank; 0 where one side is constant.
 

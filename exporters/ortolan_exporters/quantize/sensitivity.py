@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import onnx_ir as ir
 
-from ortolan.postprocess.activations import FloatArray
 from ortolan.progress import track
 from ortolan_exporters.quantize.layers import quantizable_layers
 
 
-def rank_layers(
-    model: ir.Model, answer: Callable[[frozenset[str]], Sequence[FloatArray]], expected: Sequence[FloatArray]
-) -> list[str]:
-    """Order layers by the damage that their quantization does.
+def rank_layers(model: ir.Model, damage: Callable[[frozenset[str]], float]) -> list[str]:
+    """Order layers by the damage that their reduction does.
 
     Args:
         model: The float32 graph.
-        answer: Quantizes the graph, with the layers named kept in float32, and returns its answers to the
-            calibration texts, float32 [D, C] for each.
-        expected: torch's answers to the same texts.
+        damage: Reduces the graph, with the layers named kept in float32, and says how far its answers are from
+            torch's.
 
     Returns:
-        Names of the layers, the most sensitive first: by mean squared difference of the answers.
+        Names of the layers, the most sensitive first.
     """
     layers = quantizable_layers(model)
-    damage = {}
-    for layer in track(layers, "measuring layers"):
-        damage[layer] = mean_squared_difference(answer(frozenset(layers) - {layer}), expected)
-    return sorted(layers, key=lambda layer: -damage[layer])
-
-
-def mean_squared_difference(answers: Sequence[FloatArray], expected: Sequence[FloatArray]) -> float:
-    """Average over all numbers of all answers, float32 [D, C] for each text."""
-    squares = [float(np.square(one - other).sum()) for one, other in zip(answers, expected, strict=True)]
-    return sum(squares) / sum(one.size for one in expected)
+    found = {layer: damage(frozenset(layers) - {layer}) for layer in track(layers, "measuring layers")}
+    return sorted(layers, key=lambda layer: -found[layer])
 
 
 def trials(ranked: list[str]) -> Iterator[list[str]]:
