@@ -49,19 +49,13 @@ def tokenizer(max_length: int = 64) -> transformers.PreTrainedTokenizerFast:
     )
 
 
+COMMON = {"vocab_size": len(tokenizer()), "max_position_embeddings": 64, "initializer_range": 0.2}
+
+
 def bert(num_labels: int = 2, seed: int = 0, **overrides: object) -> transformers.BertForSequenceClassification:
     """BERT with two layers of 32; weights wide enough that answers differ from text to text."""
-    config = transformers.BertConfig(
-        vocab_size=len(tokenizer()),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-        num_labels=num_labels,
-        **overrides,
-    )
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.BertConfig(**{**COMMON, **sizes, "num_labels": num_labels, **overrides})
     torch.manual_seed(seed)
     return transformers.BertForSequenceClassification(config).eval()
 
@@ -70,17 +64,8 @@ def distilbert(
     num_labels: int = 2, seed: int = 0, **overrides: object
 ) -> transformers.DistilBertForSequenceClassification:
     """DistilBERT with two layers of 32."""
-    config = transformers.DistilBertConfig(
-        vocab_size=len(tokenizer()),
-        dim=32,
-        n_layers=2,
-        n_heads=4,
-        hidden_dim=64,
-        max_position_embeddings=64,
-        initializer_range=0.2,
-        num_labels=num_labels,
-        **overrides,
-    )
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+    config = transformers.DistilBertConfig(**{**COMMON, **sizes, "num_labels": num_labels, **overrides})
     torch.manual_seed(seed)
     return transformers.DistilBertForSequenceClassification(config).eval()
 

@@ -10,16 +10,22 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ortolan.artifact import Artifact
 from ortolan.config import PRECISIONS
 from ortolan.errors import ConfigError, OrtolanError
+from ortolan.tune.api import tune
 from ortolan_exporters.config import DEFAULT_PRECISIONS
 from ortolan_exporters.errors import ExportWarning
+
+if TYPE_CHECKING:
+    from ortolan.tune.report import TuneReport
 
 EXAMPLES = """\
 examples:
   ortolan export models/sentiment-minilm -o sentiment
+  ortolan export models/bert-ner --precision int8 --tune
   ortolan export distilbert/distilbert-base-uncased-finetuned-sst-2-english -o sst2 --precision int8
   ortolan export ./my-model -o out --eval heldout.jsonl --max-drop 0.005
   ortolan export ./base-model -o out --num-labels 10
@@ -36,17 +42,21 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("model", metavar="MODEL", help="checkpoint folder or Hub id")
+    made.add_argument("model", metavar="MODEL", help="checkpoint folder, Hub id, or folder with a recipe.json")
     made.add_argument(
-        "-o", "--output-dir", dest="folder", metavar="DIR", required=True, type=Path, help="folder to make"
+        "-o",
+        "--output-dir",
+        dest="folder",
+        metavar="DIR",
+        type=Path,
+        help="folder to make (default: one with the name of the model, here)",
     )
     made.add_argument("--task", metavar="T", help="task to export for; by default what the checkpoint's head is for")
     made.add_argument("--tokenizer", metavar="DIR", help="tokenizer, if not the checkpoint's own")
     made.add_argument(
         "--precision",
         metavar="P,...",
-        default=",".join(DEFAULT_PRECISIONS),
-        help=f"which to make, of {', '.join(PRECISIONS)} (default: %(default)s)",
+        help=f"which to make, of {', '.join(PRECISIONS)} (default: the recipe's, else {','.join(DEFAULT_PRECISIONS)})",
     )
     made.add_argument(
         "--output",
@@ -56,15 +66,25 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
     made.add_argument("--overwrite", action="store_true", help="replace an artifact that is there already")
+    made.add_argument(
+        "--wait", action="store_true", help="if another process is exporting to DIR, wait and take what it makes"
+    )
     made.add_argument("--allow-pickle", action="store_true", help="read pytorch_model.bin if there are no safetensors")
+    made.add_argument(
+        "--trust-remote-code", action="store_true", help="run the Python code that comes with the checkpoint"
+    )
+    made.add_argument(
+        "--tune",
+        action="store_true",
+        help="then measure how it runs best on this machine, as 'ortolan tune' does; keeps every form of attention",
+    )
     gate = made.add_argument_group("the gate")
-    gate.add_argument("--eval", metavar="FILE", type=Path, help="labelled texts, jsonl with text and label")
+    gate.add_argument("--eval", metavar="FILE", type=Path, help="labelled texts, jsonl as the task reads it")
     gate.add_argument(
         "--max-drop",
         metavar="SHARE",
         type=float,
-        default=0.01,
-        help="most that accuracy may fall (default: %(default)s)",
+        help="most that the score may fall (default: the recipe's, else 0.01)",
     )
     gate.add_argument(
         "--calibration",
@@ -91,35 +111,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     flags = parser().parse_args(arguments)
     before = signal.signal(signal.SIGTERM, _interrupt)
+    artifact = None
     try:
-        document = _export(flags)
+        artifact = _export(flags)
+        report = tune(artifact.folder) if flags.tune else None
     except OrtolanError as error:
         if flags.json:
             print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
         print(f"ortolan export: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("ortolan export: interrupted, nothing was published", file=sys.stderr)
+        state = "nothing was published" if artifact is None else f"{artifact.folder} is published and not tuned"
+        print(f"ortolan export: interrupted, {state}", file=sys.stderr)
         return 1
     finally:
         signal.signal(signal.SIGTERM, before)
     if flags.json:
-        print(json.dumps(document))
+        print(json.dumps(_document(artifact, report)))
+    elif report is not None:
+        print(report.to_text(), end="")
     return 0
 
 
-def _export(flags: argparse.Namespace) -> dict[str, Any]:
+def _export(flags: argparse.Namespace) -> Artifact:
     from ortolan_exporters import export
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", ExportWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]  # the rest of its arguments go to *_
-        artifact = export(
+        return export(
             flags.model,
             flags.folder,
             flags.task,
             flags.tokenizer,
-            tuple(flags.precision.split(",")),
+            None if flags.precision is None else tuple(flags.precision.split(",")),
             flags.overwrite,
             revision=flags.revision,
             num_labels=flags.num_labels,
@@ -127,13 +152,20 @@ def _export(flags: argparse.Namespace) -> dict[str, Any]:
             from_scratch=flags.from_scratch,
             seed=flags.seed,
             allow_pickle=flags.allow_pickle,
+            trust_remote_code=flags.trust_remote_code,
             eval_data=flags.eval,
             max_drop=flags.max_drop,
             calibration=flags.calibration,
             outputs=tuple(name for name in flags.output.split(",") if name),
+            keep_forms=flags.tune,
+            wait=flags.wait,
         )
+
+
+def _document(artifact: Artifact, report: TuneReport | None) -> dict[str, Any]:
     manifest = artifact.manifest.to_json()
-    return {"artifact": str(artifact.folder), "task": manifest["task"], "precisions": manifest["precisions"]}
+    document = {"artifact": str(artifact.folder), "task": manifest["task"], "precisions": manifest["precisions"]}
+    return document if report is None else {**document, "tune": report.to_json()}
 
 
 def _key_value(entry: str) -> tuple[str, object]:

@@ -28,9 +28,10 @@ class ExportConfig:
         from_scratch: Build the model from its config with random weights; only the vocabulary is kept.
         seed: Seeds new heads and random weights.
         allow_pickle: Read pytorch_model.bin where there are no safetensors (with weights_only=True all the same).
+        trust_remote_code: Run the Python code that comes with a checkpoint, for models that transformers does not know.
         overwrite: Replace an artifact that is there already.
-        eval_data: Labelled texts, jsonl with `text` and `label`; decides about int8 by `max_drop`.
-        max_drop: Most the metric may fall from torch to int8, as a share: 0.01 is one text in a hundred.
+        eval_data: Labelled texts, jsonl as the head reads it; decides about a precision by `max_drop`.
+        max_drop: Most the metric may fall below torch's, as a share: 0.01 is one text in a hundred.
         calibration: Texts on which precisions are compared with torch, jsonl with `text`; None for the
             checkpoint's own calibration.jsonl, else a built-in set.
         outputs: Of `OUTPUTS`, one for each layer, besides those of the head.
@@ -44,6 +45,7 @@ class ExportConfig:
     from_scratch: bool = False
     seed: int = 0
     allow_pickle: bool = False
+    trust_remote_code: bool = False
     overwrite: bool = False
     eval_data: Path | None = None
     max_drop: float = 0.01

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from ortolan_exporters.errors import CheckpointError, UnsupportedArchitectureErr
 from ortolan_exporters.example_inputs import Vocabulary, example_batch
 from ortolan_exporters.heads.base import Head, ask
 from ortolan_exporters.heads.registry import HEADS
+from ortolan_exporters.remote_code import TRUST, check_no_code_needed, head_class, settings_in
 from ortolan_exporters.sentences import SentenceEmbedder, has_modules, max_sequence_length, with_modules
 from ortolan_exporters.weights import check_finite, make_module
 
@@ -117,15 +117,16 @@ def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
 
     Raises:
         MissingFileError: No such folder, and none on the Hub.
-        CheckpointError: No config, no weights, only pickles, weights that don't fit, or no tokenizer.
+        CheckpointError: No config, no weights, only pickles, weights that don't fit, no tokenizer, or code of its own
+            that would have to run.
         UnsupportedArchitectureError: No exporter for it, or it has no outputs such as were asked for.
         ConfigError: An override that the config doesn't have.
     """
     if isinstance(model, torch.nn.Module):
         return _from_module(model, tokenizer, config)
     folder, name, revision = _folder_of(model, config)
-    model_config = _read_config(folder, name)
-    architecture = architecture_of(model_config)
+    model_config = _read_config(folder, name, config.trust_remote_code)
+    architecture = architecture_of(model_config, trust_remote_code=config.trust_remote_code)
     task = task_of(
         architecture,
         model_config,
@@ -134,9 +135,9 @@ def resolve(model: Any, tokenizer: Any, config: ExportConfig) -> Checkpoint:
         has_modules=has_modules(folder),
     )
     _override(model_config, config)
-    words = _with_padding(_tokenizer(tokenizer, folder, name), model_config)
-    head_class = getattr(transformers, str(class_name(architecture, task)))
-    module, new = make_module(head_class, folder, name, model_config, config)
+    words = _with_padding(_tokenizer(tokenizer, folder, name, config.trust_remote_code), model_config)
+    head = head_class(architecture, task, folder, name)
+    module, new = make_module(head, folder, name, model_config, config)
     source = _source(module, _public_name(name), revision, new)
     return _checkpoint(module, words, architecture, task, config, source, folder)
 
@@ -172,7 +173,7 @@ def _from_module(module: Any, tokenizer: Any, config: ExportConfig) -> Checkpoin
     copied = copied.to(torch.float32).eval()
     source = _source(module, type(module).__name__, None, [])
     folder = Path(tokenizer) if isinstance(tokenizer, (str, Path)) and Path(tokenizer).is_dir() else None
-    words = _with_padding(_tokenizer(tokenizer, None, ""), copied.config)
+    words = _with_padding(_tokenizer(tokenizer, None, "", config.trust_remote_code), copied.config)
     return _checkpoint(copied, words, architecture, task, config, source, folder)
 
 
@@ -193,9 +194,17 @@ def _checkpoint(
     transformer = transformer_of(module)
     if "attentions" in config.outputs:
         transformer.set_attn_implementation("eager")  # only this one keeps them
-    inputs = inputs_of(transformer.config, frozenset(inspect.signature(transformer.forward).parameters))
+    inputs = inputs_of(transformer.config, _forward_names(transformer))
     found = Checkpoint(module, tokenizer, architecture, head, inputs, {}, config.outputs, source, folder)
     return replace(found, outputs=_outputs(found))
+
+
+def _forward_names(transformer: Any) -> frozenset[str]:
+    """Parameters of a forward pass; one that is not of transformers and takes any may take segments among them."""
+    parameters = inspect.signature(transformer.forward).parameters
+    takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    is_foreign = type(transformer).__module__.partition(".")[0] != "transformers"
+    return frozenset((*parameters, "token_type_ids") if takes_any and is_foreign else parameters)
 
 
 def _outputs(checkpoint: Checkpoint) -> dict[str, tuple[int | str, ...]]:
@@ -260,36 +269,31 @@ def _folder_of(model: Any, config: ExportConfig) -> tuple[Path, str, str | None]
     name = str(model)
     if not is_hub_id(name):
         raise MissingFileError(f"checkpoint '{name}' requested", "there is no such folder", "check the path")
-    patterns = (*CHECKPOINT_FILES, "pytorch_model*.bin") if config.allow_pickle else CHECKPOINT_FILES
+    pickles = ("pytorch_model*.bin",) if config.allow_pickle else ()
+    code = ("*.py",) if config.trust_remote_code else ()
+    patterns = (*CHECKPOINT_FILES, *pickles, *code)
     folder = download(name, revision=config.revision, patterns=patterns)
     return folder, name, folder.name
 
 
-def _read_config(folder: Path, name: str) -> Any:
+def _read_config(folder: Path, name: str, trust_remote_code: bool) -> Any:
     if not (folder / "config.json").is_file():
         raise CheckpointError(
             f"checkpoint '{name}' requested",
             "the folder has no config.json",
             "pass a folder that save_pretrained wrote",
         )
+    if not trust_remote_code:
+        check_no_code_needed(folder, name)
     try:
-        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # a wrong type raises an error of the Hub's client, no ValueError
-        kind = _model_type(folder / "config.json")
-        if kind is not None and kind not in transformers.CONFIG_MAPPING:
+        kind = settings_in(folder / "config.json").get("model_type")
+        if not trust_remote_code and isinstance(kind, str) and kind not in transformers.CONFIG_MAPPING:
             architecture_of(SimpleNamespace(model_type=kind))  # says which there are
         raise CheckpointError(
             f"checkpoint '{name}' requested", f"config.json cannot be read ({brief(error)})", "check the file"
         ) from error
-
-
-def _model_type(path: Path) -> str | None:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
-        return None
-    kind = document.get("model_type") if isinstance(document, dict) else None
-    return kind if isinstance(kind, str) else None
 
 
 def _override(model_config: Any, config: ExportConfig) -> None:
@@ -310,7 +314,7 @@ def _override(model_config: Any, config: ExportConfig) -> None:
         model_config.num_labels = config.num_labels
 
 
-def _tokenizer(tokenizer: Any, folder: Path | None, name: str) -> Any:
+def _tokenizer(tokenizer: Any, folder: Path | None, name: str, trust_remote_code: bool) -> Any:
     if tokenizer is None or isinstance(tokenizer, (str, Path)):
         place = folder if tokenizer is None else tokenizer
         # transformers makes a tokenizer without words, and says nothing, where there are no files
@@ -325,12 +329,13 @@ def _tokenizer(tokenizer: Any, folder: Path | None, name: str) -> Any:
                 "add tokenizer.json to the folder, or pass tokenizer=",
             )
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
         except Exception as error:  # as with weights: many kinds
+            has_code = place is not None and "auto_map" in settings_in(Path(place) / "tokenizer_config.json")
             raise CheckpointError(
                 f"tokenizer of '{name or place}' requested",
                 f"it cannot be loaded ({brief(error)})",
-                "add tokenizer.json to the folder, or pass tokenizer=",
+                TRUST if has_code and not trust_remote_code else "add tokenizer.json to the folder, or pass tokenizer=",
             ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise CheckpointError(

@@ -3,13 +3,14 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 
-from ortolan import ArtifactError, ConfigError, MissingFileError, locate
+from ortolan import Artifact, ArtifactError, ConfigError, MissingFileError, locate
 from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES
 from ortolan.locate import cache_folder, default_model
 from tests.engine.damage import as_hub_snapshot, as_optimum, as_transformers_js
@@ -403,6 +404,12 @@ def test_a_checkpoint_from_the_hub_is_exported_by_its_id_and_commit(
     assert exporter.commands[0][3:6] == ["org/name", "--revision", "a" * 40]
 
 
+def test_an_export_into_the_cache_waits_for_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    exporter = with_exporter(monkeypatch, Exporter())
+    find(checkpoint, TASK)
+    assert "--wait" in exporter.commands[0]
+
+
 def test_a_revision_of_a_folder_is_refused(artifact: Path):
     with pytest.raises(ConfigError, match="revision 'main' requested, .* is a folder, which has no revisions"):
         find(artifact, TASK, revision="main")
@@ -414,11 +421,18 @@ def test_a_name_too_long_for_a_path_is_a_missing_folder():
 
 
 @pytest.mark.integration
-def test_a_checkpoint_is_exported_once_and_reused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_two_that_need_a_checkpoint_at_once_share_one_export_which_is_reused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     from tests import tiny
 
     checkpoint = tiny.save_checkpoint(tmp_path / "tiny-bert", tiny.bert())
-    first = find(checkpoint, TASK)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: find(checkpoint, TASK), range(2))  # a process each
+    assert first == second
+    assert Artifact.open(first).manifest.task == TASK
+    assert capfd.readouterr().err.count(f"published {first}") == 1
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
     exporter = with_exporter(monkeypatch, Exporter())
     assert find(checkpoint, TASK) == first
     assert exporter.commands == []

@@ -1,11 +1,14 @@
 """Random small graphs in the form torch's exporter leaves them, and feeds for them: what graph passes are tried on.
 
 A graph is a source of token vectors [B, S, H], a few steps, each of which adds nodes that read what is there already,
-and an output or more. Structure is drawn by hypothesis, so that it shrinks; numbers come from a drawn seed.
+and an output or more. Hypothesis draws the steps and a seed for each, from which all else follows: a graph that breaks
+a law shrinks to the steps that matter, and drawing one takes milliseconds.
 """
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +22,7 @@ Array = NDArray[Any]
 Feed = dict[str, Array]
 Axis = str | int
 Shape = tuple[Axis, ...]
+Step = Callable[["Sketch"], None]
 
 BATCH, SEQUENCE, MEMORY = "batch", "sequence", "memory"
 FLOAT, DOUBLE, INT32, INT64 = ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64
@@ -43,19 +47,25 @@ class RandomGraph:
         printer.text(f"RandomGraph of {outputs}, fed {shapes}:{nodes}")
 
 
-@st.composite
-def random_graphs(draw: st.DrawFn) -> RandomGraph:
-    """Graphs of one to six steps."""
-    sketch = Sketch(draw)
-    steps = draw(st.lists(st.sampled_from(STEPS), min_size=1, max_size=6))
-    for step in steps:
+def random_graphs() -> st.SearchStrategy[RandomGraph]:
+    """Graphs of three to eight steps, half of them with the head of a classifier on top."""
+    seeds = st.integers(0, 2**32 - 1)
+    steps = st.lists(st.tuples(st.sampled_from(STEPS), seeds), min_size=3, max_size=8)
+    return st.builds(_build, seeds, steps, seeds)
+
+
+def _build(start: int, steps: Sequence[tuple[Step, int]], end: int) -> RandomGraph:
+    sketch = Sketch(start)
+    for step, seed in steps:
+        sketch.reseed(seed)
         step(sketch)
-    if sketch.choose([True, False]):
+    sketch.reseed(end)
+    if sketch.coin():
         _classify(sketch)
-    lengths = st.lists(st.integers(1, MAX_LENGTH), min_size=2, max_size=2, unique=True)
-    batches = st.lists(st.integers(1, 3), min_size=2, max_size=2, unique=True)
-    first, second = (sketch.feed(*sizes) for sizes in zip(draw(batches), draw(lengths), strict=True))
-    return RandomGraph(sketch.model(), (first, second))
+    model = sketch.model()
+    batches, lengths = (sketch.random.sample(range(1, most + 1), 2) for most in (3, MAX_LENGTH))
+    first, second = (sketch.feed(*sizes) for sizes in zip(batches, lengths, strict=True))
+    return RandomGraph(model, (first, second))
 
 
 class Sketch:
@@ -67,30 +77,49 @@ class Sketch:
         rows: Values [B, H].
     """
 
-    def __init__(self, draw: st.DrawFn) -> None:
-        self._draw = draw
-        self.heads, self.size = draw(st.sampled_from([(2, 4), (1, 4), (3, 2), (4, 6)]))
+    def __init__(self, seed: int) -> None:
+        self.reseed(seed)
+        self.heads, self.size = self.choose([(2, 4), (1, 4), (3, 2), (4, 6)])
         self.hidden = self.heads * self.size
-        self._numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-        self._forgets_shapes = draw(st.sampled_from([False, False, True]))
+        self._forgets_shapes = self.one_in(3)
         self._nodes: list[ir.Node] = []
         self._initializers: dict[str, ir.Value] = {}
         self._shapes: dict[ir.Value, Shape] = {}
         self._inputs: dict[str, ir.Value] = {}
         self._masks: dict[int, ir.Value] = {}
+        self.vocabulary = self.choose([7, 7, self.hidden, LARGE_VOCABULARY])
         self.table: ir.Value | None = None
         self.tokens: list[ir.Value] = []
         self.singles: list[ir.Value] = []
         self.rows: list[ir.Value] = []
-        (_embed if self.choose([True, True, False]) else _read_embeddings)(self)
+        if self.one_in(3):
+            self.weight((self.hidden, self.hidden), "unread.weight")
+        self.choose([_embed, _embed, _read_embeddings])(self)
+
+    def reseed(self, seed: int) -> None:
+        """Start anew with random choices, so that a step does the same whatever was before it."""
+        self.random, self._numbers = random.Random(seed), np.random.default_rng(seed)
 
     def choose(self, options: Sequence[Any]) -> Any:
-        """One of the options; the first is the simplest."""
-        return self._draw(st.sampled_from(options))
+        """One of the options."""
+        return self.random.choice(options)
+
+    def one_in(self, times: int) -> bool:
+        """True once in so many times."""
+        return self.random.randrange(times) == 0
+
+    def coin(self) -> bool:
+        return self.one_in(2)
+
+    def pool(self, *pools: list[ir.Value]) -> list[ir.Value]:
+        """One of the lists that have something in them."""
+        chosen: list[ir.Value] = self.choose([pool for pool in pools if pool])
+        return chosen
 
     def some(self, values: Sequence[ir.Value]) -> ir.Value:
         """One of the values, more often one of the latest."""
-        return values[-1 - min(self.choose([0, 0, 0, 1, 2, 3]), len(values) - 1)]
+        back: int = self.choose([0, 0, 0, 1, 2, 3])
+        return values[-1 - min(back, len(values) - 1)]
 
     def shape_of(self, value: ir.Value) -> Shape:
         """The axes of a value, whether or not the graph notes them."""
@@ -122,9 +151,9 @@ class Sketch:
         tensor = known[-1].const_value
         assert tensor is not None
         array = tensor.numpy()
-        return (
-            known[-1] if origin == "same" else self.constant(array.T.copy() if origin == "transpose" else array, name)
-        )
+        if origin == "same":
+            return known[-1]
+        return self.constant(array.T.copy() if origin == "transpose" else array, name)
 
     def node(
         self,
@@ -178,13 +207,11 @@ class Sketch:
 
     def model(self) -> ir.Model:
         """The graph of all that, whose outputs are the latest value and a few others."""
-        if self.choose([False, False, True]):
-            self.weight((self.hidden, self.hidden), "unread.weight")
         outputs = [self._nodes[-1].outputs[0]]
         for _ in range(self.choose([0, 0, 1, 2])):
             candidates = [value for value in self.values() if value not in outputs]
             if candidates:
-                outputs.append(self._draw(st.sampled_from(candidates)))
+                outputs.append(self.choose(candidates))
         for value in outputs:
             value.shape = ir.Shape(self._shapes[value])
         graph = ir.Graph(
@@ -199,30 +226,27 @@ class Sketch:
 
     def feed(self, batch: int, length: int) -> Feed:
         """Numbers for every input. Padding is on the right, as tokenizers put it, or on the left."""
-        draw = self._numbers
-        sizes = {BATCH: batch, SEQUENCE: length, MEMORY: length + 1, "hidden": self.hidden}
+        numbers, sizes = self._numbers, {BATCH: batch, SEQUENCE: length, MEMORY: length + 1}
         feed: Feed = {}
         for name, value in self._inputs.items():
-            shape = [sizes.get(axis, axis) if isinstance(axis, str) else axis for axis in self._shapes[value]]
+            shape = [axis if isinstance(axis, int) else sizes[axis] for axis in self._shapes[value]]
             if name == "attention_mask":
-                mask = np.arange(length) < draw.integers(1, length + 1, (batch, 1))
-                feed[name] = (mask if draw.random() < 0.7 else mask[:, ::-1]).astype(np.int64)
+                mask = np.arange(length) < numbers.integers(1, length + 1, (batch, 1))
+                feed[name] = (mask if numbers.random() < 0.7 else mask[:, ::-1]).astype(np.int64)
             elif name == "input_ids":
-                assert self.table is not None
-                feed[name] = draw.integers(0, self._shapes[self.table][0], shape)
+                feed[name] = numbers.integers(0, self.vocabulary, shape)
             else:
-                feed[name] = draw.normal(size=shape).astype(np.float32)
+                feed[name] = numbers.normal(size=shape).astype(np.float32)
         return feed
 
 
 def _embed(sketch: Sketch) -> None:
     """Word vectors, with or without positions: the constant range of them, as long as the text."""
-    vocabulary = sketch.choose([7, 7, sketch.hidden, LARGE_VOCABULARY])
-    sketch.table = sketch.weight((vocabulary, sketch.hidden), "embeddings.weight")
+    sketch.table = sketch.weight((sketch.vocabulary, sketch.hidden), "embeddings.weight")
     ids = sketch.input("input_ids", INT64, (BATCH, SEQUENCE))
     shape = (BATCH, SEQUENCE, sketch.hidden)
     sketch.tokens.append(sketch.node("Gather", [sketch.table, ids], shape, axis=0, name="embeddings"))
-    if sketch.choose([False, True]):
+    if sketch.coin():
         sketch.tokens.append(sketch.node("Add", [sketch.tokens[-1], _positions(sketch)], shape))
     _layer_norm(sketch)
 
@@ -242,7 +266,7 @@ def _positions(sketch: Sketch) -> ir.Value:
 
 def _elementwise(sketch: Sketch) -> None:
     """A function of each number of a value."""
-    values = sketch.choose([pool for pool in (sketch.tokens, sketch.singles, sketch.rows) if pool])
+    values = sketch.pool(sketch.tokens, sketch.singles, sketch.rows)
     x = sketch.some(values)
     op_type = sketch.choose(["Relu", "Gelu", "Tanh", "Erf", "Sigmoid", "Identity", "Cast"])
     if op_type == "Cast":
@@ -254,7 +278,7 @@ def _elementwise(sketch: Sketch) -> None:
 
 def _combine(sketch: Sketch) -> None:
     """Two values, the second often broadcast: over tokens, over texts or over everything."""
-    values = sketch.choose([pool for pool in (sketch.tokens, sketch.singles, sketch.rows) if pool])
+    values = sketch.pool(sketch.tokens, sketch.singles, sketch.rows)
     x = sketch.some(values)
     kinds = ["same", "vector", "scalar"]
     if values is sketch.tokens:
@@ -271,48 +295,48 @@ def _combine(sketch: Sketch) -> None:
     op_type = sketch.choose(["Add", "Sub", "Mul"])
     if op_type == "Mul":  # keeps products of products from growing without end
         y = sketch.node("Tanh", [y], sketch.shape_of(y))
-    operands = [x, y] if sketch.choose([True, False]) else [y, x]
+    operands = [x, y] if sketch.coin() else [y, x]
     values.append(sketch.node(op_type, operands, sketch.shape_of(x)))
 
 
 def _layer_norm(sketch: Sketch) -> None:
     """Normalise each token, and now and then read the mean that was subtracted."""
-    values = sketch.choose([pool for pool in (sketch.tokens, sketch.singles) if pool])
+    values = sketch.pool(sketch.tokens, sketch.singles)
     x = sketch.some(values)
     shape = sketch.shape_of(x)
-    bias = [sketch.weight((sketch.hidden,))] if sketch.choose([True, False]) else []
+    bias = [sketch.weight((sketch.hidden,))] if sketch.coin() else []
     inputs = [x, sketch.weight((sketch.hidden,)), *bias]
-    shapes = [shape, (*shape[:2], 1), (*shape[:2], 1)] if sketch.choose([False, False, False, True]) else [shape]
+    shapes = [shape, (*shape[:2], 1), (*shape[:2], 1)] if sketch.one_in(4) else [shape]
     y = sketch.node("LayerNormalization", inputs, *shapes, axis=sketch.choose([-1, 2]), epsilon=1e-5)
     values.append(y)
-    if len(shapes) > 1 and sketch.choose([True, False]):
+    if len(shapes) > 1 and sketch.coin():
         node = y.producer()
         assert node is not None
         values.append(sketch.node("Add", [y, node.outputs[1]], shape))
 
 
-def _product(sketch: Sketch, x: ir.Value, width: int, *, bias: bool, name: str = "") -> ir.Value:
+def _product(sketch: Sketch, x: ir.Value, width: int, *, bias: bool) -> ir.Value:
     """x W, and + b where there is a bias. The weight is called after what it is multiplied with."""
     *axes, depth = sketch.shape_of(x)
     assert isinstance(depth, int)
     weight = _matrix(sketch, (depth, width), f"{x.name}.weight")
-    y = sketch.node("MatMul", [x, weight], (*axes, width), name=name)
+    y = sketch.node("MatMul", [x, weight], (*axes, width))
     if bias:
         operands = [y, sketch.weight((width,), f"{x.name}.bias")]
-        y = sketch.node("Add", operands if sketch.choose([True, False]) else operands[::-1], (*axes, width))
+        y = sketch.node("Add", operands if sketch.coin() else operands[::-1], (*axes, width))
     return y
 
 
 def _matrix(sketch: Sketch, shape: tuple[int, int], name: str) -> ir.Value:
     """A constant matrix, now and then stored the other way round."""
-    if sketch.choose([True, True, True, False]):
-        return sketch.weight(shape, name)
-    return sketch.node("Transpose", [sketch.weight(shape[::-1], name)], shape, perm=[1, 0])
+    if sketch.one_in(8):
+        return sketch.node("Transpose", [sketch.weight(shape[::-1], name)], shape, perm=[1, 0])
+    return sketch.weight(shape, name)
 
 
 def _linear(sketch: Sketch) -> None:
-    values = sketch.choose([pool for pool in (sketch.tokens, sketch.singles, sketch.rows) if pool])
-    values.append(_product(sketch, sketch.some(values), sketch.hidden, bias=sketch.choose([True, False])))
+    values = sketch.pool(sketch.tokens, sketch.singles, sketch.rows)
+    values.append(_product(sketch, sketch.some(values), sketch.hidden, bias=sketch.coin()))
 
 
 def _batched_product(sketch: Sketch) -> None:
@@ -334,10 +358,9 @@ def _feed_forward(sketch: Sketch) -> None:
 def _reshape(sketch: Sketch, x: ir.Value, shape: Shape) -> ir.Value:
     """Reshape, to constants where 0 and -1 can say it, or to sizes read from the text, as torch writes it."""
     given = sketch.shape_of(x)
-    fixed = [
-        axis if isinstance(axis, int) else -(given[place : place + 1] != (axis,)) for place, axis in enumerate(shape)
-    ]
-    if fixed.count(-1) < 2 and sketch.choose([True, False]):
+    kept = [axis == there for axis, there in itertools.zip_longest(shape, given[: len(shape)])]
+    fixed = [axis if isinstance(axis, int) else 0 if same else -1 for axis, same in zip(shape, kept, strict=True)]
+    if fixed.count(-1) < 2 and sketch.coin():
         return sketch.node("Reshape", [x, sketch.constant(np.array(fixed))], shape)
     parts = [_size(sketch, axis) for axis in shape]
     target = sketch.node("Concat", parts, (len(shape),), dtype=INT64, axis=0)
@@ -377,7 +400,7 @@ def _reshape_chain(sketch: Sketch) -> None:
 def _attention(sketch: Sketch) -> None:
     """Projections of one tensor or of two, attention over them, the output projection and the sum with what went in."""
     x, hidden = sketch.some(sketch.tokens), sketch.hidden
-    crosses = sketch.choose([False, False, False, False, False, True])
+    crosses = sketch.one_in(6)
     source = sketch.input("memory", FLOAT, (BATCH, MEMORY, hidden)) if crosses else x
     biases = sketch.choose([(True, True, True), (True, True, True), (False, False, False), (True, False, True)])
     width = sketch.choose([hidden, hidden, hidden, hidden, 2 * hidden])
@@ -385,13 +408,13 @@ def _attention(sketch: Sketch) -> None:
         _product(sketch, one, to, bias=bias)
         for one, to, bias in zip((x, source, source), (hidden, hidden, width), biases, strict=True)
     )
-    if sketch.choose([False, False, True]):
+    if sketch.one_in(3):
         query = _reshapes(sketch, query)
-    if sketch.choose([False, False, False, False, True]):
+    if sketch.one_in(5):
         query, key = x, source
     y = _attend(sketch, query, key, value)
-    y = _product(sketch, y, hidden, bias=sketch.choose([True, False]))
-    sketch.tokens.append(sketch.node("Add", [y, x], sketch.shape_of(x)) if sketch.choose([True, False]) else y)
+    y = _product(sketch, y, hidden, bias=sketch.coin())
+    sketch.tokens.append(sketch.node("Add", [y, x], sketch.shape_of(x)) if sketch.coin() else y)
 
 
 def _attend(sketch: Sketch, query: ir.Value, key: ir.Value, value: ir.Value) -> ir.Value:
@@ -407,11 +430,9 @@ def _attend(sketch: Sketch, query: ir.Value, key: ir.Value, value: ir.Value) -> 
         attributes["scale"] = scale
     if length == SEQUENCE and (rank := sketch.choose([2, 2, None, 1, 3])):
         inputs[4] = sketch.mask(rank)
-    more = sketch.choose(
-        [None] * 8 + ["projection bias", "present", *(["heads first"] if width == sketch.hidden else [])]
-    )
-    if length == SEQUENCE and more is None:
-        more = sketch.choose([None] * 8 + ["score bias", "causal", "weak mask"])
+    extras = ["projection bias", "present", *(["heads first"] if width == sketch.hidden else [])]
+    extras += ["score bias", "causal", "weak mask"] if length == SEQUENCE else []
+    more = sketch.choose(extras) if sketch.one_in(3) else None
     if more == "projection bias":
         inputs[3] = sketch.weight((2 * sketch.hidden + width,))
     elif more == "heads first":
@@ -441,17 +462,16 @@ def _heads_first(sketch: Sketch, x: ir.Value) -> ir.Value:
 
 def _score_bias(sketch: Sketch, x: ir.Value) -> ir.Value:
     """How alike two tokens are, [B, 1, S, S]."""
+    shape = (BATCH, SEQUENCE, SEQUENCE)
     turned = sketch.node("Transpose", [x], (BATCH, sketch.hidden, SEQUENCE), perm=[0, 2, 1])
-    alike = sketch.node(
-        "Tanh", [sketch.node("MatMul", [x, turned], (BATCH, SEQUENCE, SEQUENCE))], (BATCH, SEQUENCE, SEQUENCE)
-    )
+    alike = sketch.node("Tanh", [sketch.node("MatMul", [x, turned], shape)], shape)
     return sketch.node("Unsqueeze", [alike, sketch.constant(np.array([1]))], (BATCH, 1, SEQUENCE, SEQUENCE))
 
 
 def _select(sketch: Sketch) -> None:
     """The first or the last token of each text, with or without its axis."""
-    x = sketch.some(sketch.choose([pool for pool in (sketch.tokens, sketch.singles) if pool]))
-    which, keeps_axis = sketch.choose([0, 0, -1]), sketch.choose([False, False, True])
+    x = sketch.some(sketch.pool(sketch.tokens, sketch.singles))
+    which, keeps_axis = sketch.choose([0, 0, -1]), sketch.one_in(3)
     index = sketch.constant(np.array([which] if keeps_axis else which))
     shape = (BATCH, 1, sketch.hidden) if keeps_axis else (BATCH, sketch.hidden)
     name = "" if which else f"{x.name}.first"
@@ -461,12 +481,10 @@ def _select(sketch: Sketch) -> None:
 
 def _mean(sketch: Sketch) -> None:
     """The mean of all tokens, with or without their axis."""
-    x, keeps_axis = sketch.some(sketch.tokens), sketch.choose([False, True])
+    x, keeps_axis = sketch.some(sketch.tokens), sketch.coin()
     shape = (BATCH, 1, sketch.hidden) if keeps_axis else (BATCH, sketch.hidden)
-    axes = sketch.constant(np.array([1]))
-    (sketch.singles if keeps_axis else sketch.rows).append(
-        sketch.node("ReduceMean", [x, axes], shape, keepdims=int(keeps_axis))
-    )
+    y = sketch.node("ReduceMean", [x, sketch.constant(np.array([1]))], shape, keepdims=int(keeps_axis))
+    (sketch.singles if keeps_axis else sketch.rows).append(y)
 
 
 def _row(sketch: Sketch) -> ir.Value:
@@ -478,8 +496,7 @@ def _row(sketch: Sketch) -> ir.Value:
 
 
 def _gemm(sketch: Sketch) -> None:
-    x = _row(sketch)
-    sketch.rows.append(_any_gemm(sketch, x))
+    sketch.rows.append(_any_gemm(sketch, _row(sketch)))
 
 
 def _flat_gemm(sketch: Sketch) -> None:
@@ -490,26 +507,29 @@ def _flat_gemm(sketch: Sketch) -> None:
 
 def _any_gemm(sketch: Sketch, x: ir.Value) -> ir.Value:
     """Gemm of [M, H] and a matrix, with any transposes, factors and bias."""
-    length, hidden = sketch.shape_of(x)
-    attributes: dict[str, Any] = {}
-    if sketch.choose([False, False, False, True]):
+    (length, _), hidden = sketch.shape_of(x), sketch.hidden
+    attributes: dict[str, Any] = {"transB": sketch.choose([1, 1, 0])}
+    if sketch.one_in(4):
         x, attributes["transA"] = sketch.node("Transpose", [x], (hidden, length), perm=[1, 0]), 1
-    weight = _matrix(sketch, (sketch.hidden, sketch.hidden), f"{x.name}.weight")
-    if sketch.choose([False, False, False, False, True]):
-        weight = sketch.node("Tanh", [weight], sketch.shape_of(weight))
-    attributes["transB"] = sketch.choose([1, 1, 0])
-    kind = sketch.choose(["vector", "vector", "none", "scalar", "row", "values"])
-    shapes: dict[str, tuple[int, ...]] = {"vector": (sketch.hidden,), "scalar": (), "row": (1, sketch.hidden)}
-    bias = (
-        []
-        if kind == "none"
-        else [_row(sketch) if kind == "values" and length == BATCH else sketch.weight(shapes.get(kind, (1,)))]
-    )
+    weight = sketch.weight((hidden, hidden), f"{x.name}.weight")
+    if sketch.one_in(5):
+        weight = sketch.node("Tanh", [weight], (hidden, hidden))
     for factor in ("alpha", "beta"):
         value = sketch.choose([None, None, None, 1.0, 0.5])
         if value is not None:
             attributes[factor] = value
-    return sketch.node("Gemm", [x, weight, *bias], (length, sketch.hidden), **attributes)
+    return sketch.node("Gemm", [x, weight, *_gemm_bias(sketch, length)], (length, hidden), **attributes)
+
+
+def _gemm_bias(sketch: Sketch, length: Axis) -> list[ir.Value]:
+    """None, or what Gemm broadcasts to [M, H]: a constant of any shape, or values."""
+    kind = sketch.choose(["vector", "vector", "none", "scalar", "row", "values"])
+    if kind == "none":
+        return []
+    if kind == "values" and length == BATCH:
+        return [_row(sketch)]
+    shapes: dict[str, tuple[int, ...]] = {"vector": (sketch.hidden,), "scalar": (), "row": (1, sketch.hidden)}
+    return [sketch.weight(shapes.get(kind, (1,)))]
 
 
 def _classify(sketch: Sketch) -> None:
@@ -524,15 +544,15 @@ def _word_scores(sketch: Sketch) -> None:
     x = _row(sketch)
     if sketch.table is None:
         return
-    vocabulary = sketch.shape_of(sketch.table)[0]
-    scores = sketch.node("Gemm", [x, sketch.table], (BATCH, vocabulary), transB=1)
-    if sketch.choose([True, False]):
-        probs = sketch.node("Softmax", [scores], (BATCH, vocabulary), axis=-1)
+    shape = (BATCH, sketch.vocabulary)
+    scores = sketch.node("Gemm", [x, sketch.table], shape, transB=1)
+    if sketch.coin():
+        probs = sketch.node("Softmax", [scores], shape, axis=-1)
         sketch.rows.append(sketch.node("MatMul", [probs, sketch.table], (BATCH, sketch.hidden)))
 
 
-STEPS: tuple[Callable[[Sketch], None], ...] = (
-    *(_attention, _attention, _attention),
-    *(_feed_forward, _layer_norm, _linear, _batched_product, _elementwise, _combine),
+STEPS: tuple[Step, ...] = (
+    *(_attention, _attention, _attention, _attention, _attention, _attention),
+    *(_feed_forward, _layer_norm, _linear, _batched_product, _elementwise, _elementwise, _combine, _combine),
     *(_reshape_chain, _select, _select, _mean, _gemm, _gemm, _flat_gemm, _word_scores),
 )

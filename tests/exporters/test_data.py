@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ortolan.errors import InvalidInputError, MissingFileError
+from ortolan.errors import ConfigError, InvalidInputError, MissingFileError
 from ortolan.request import TextInput
-from ortolan_exporters.data import builtin_texts, read_labelled, read_texts
+from ortolan_exporters import data
+from ortolan_exporters.data import builtin_texts, invalid_line, label_of, lines, read_texts, text_of
 
 LABELS = {0: "NEGATIVE", 1: "POSITIVE"}
 
@@ -28,9 +29,36 @@ def test_line_separator_within_a_text_does_not_end_a_line(tmp_path: Path) -> Non
     assert read_texts(write(tmp_path, '{"text": "a\u2028b"}')) == [TextInput("a\u2028b")]
 
 
-def test_labels_are_names_or_ids(tmp_path: Path) -> None:
-    path = write(tmp_path, '{"text": "a", "label": "POSITIVE"}', '{"text": "b", "label": 0}')
-    assert [row.label for row in read_labelled(path, LABELS)] == [1, 0]
+def test_question_and_context_are_a_pair(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"question": "who?", "context": "she did", "answers": ["she"]}')
+    assert read_texts(path) == [TextInput("who?", "she did")]
+
+
+def test_lines_are_numbered_from_one(tmp_path: Path) -> None:
+    assert lines(write(tmp_path, '{"a": 1}', "{}")) == [(1, {"a": 1}), (2, {})]
+
+
+def test_text_of_a_line_that_has_none_is_named() -> None:
+    assert text_of({"text": "a", "label": 1}, Path("d.jsonl"), 7) == TextInput("a")
+    with pytest.raises(InvalidInputError, match="'d.jsonl', line 7, requested, no key 'text'"):
+        text_of({"label": 1}, Path("d.jsonl"), 7)
+
+
+@pytest.mark.parametrize(("label", "expected"), [("POSITIVE", 1), (0, 0)], ids=["name", "id"])
+def test_label_is_the_name_of_a_class_or_its_id(label: object, expected: int) -> None:
+    assert label_of(label, LABELS, Path("d.jsonl"), 1) == expected
+
+
+@pytest.mark.parametrize("label", ["NEUTRAL", 2, -1, True, None, 1.0, ["POSITIVE"]], ids=str)
+def test_unknown_label_is_named_with_those_there_are(label: object) -> None:
+    message = "a label in 'd.jsonl', line 3, requested, got .*; the model has NEGATIVE, POSITIVE"
+    with pytest.raises(InvalidInputError, match=message):
+        label_of(label, LABELS, Path("d.jsonl"), 3)
+
+
+def test_error_for_a_line_says_what_to_write() -> None:
+    error = invalid_line(Path("d.jsonl"), 4, "it has no tokens", '{"tokens": [...]}')
+    assert str(error) == "'d.jsonl', line 4, requested, it has no tokens; write one {\"tokens\": [...]} a line"
 
 
 @pytest.mark.parametrize(
@@ -50,11 +78,11 @@ def test_line_that_cannot_be_used_is_named(tmp_path: Path, line: str, message: s
         read_texts(write(tmp_path, '{"text": "a"}', line))
 
 
-@pytest.mark.parametrize("label", ['"NEUTRAL"', "2", "true", "null"])
-def test_unknown_label_is_named_with_those_there_are(tmp_path: Path, label: str) -> None:
-    path = write(tmp_path, f'{{"text": "a", "label": {label}}}')
-    with pytest.raises(InvalidInputError, match="line 1, requested, got .*; the model has NEGATIVE, POSITIVE"):
-        read_labelled(path, LABELS)
+def test_more_lines_than_fit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "MAX_LINES", 2)
+    assert len(lines(write(tmp_path, "{}", "{}"))) == 2
+    with pytest.raises(ConfigError, match="more than 2 lines; pass fewer"):
+        lines(write(tmp_path, "{}", "{}", "{}"))
 
 
 def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:

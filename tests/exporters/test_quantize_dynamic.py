@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from onnx import helper
 
 from ortolan_exporters import QuantizeError
@@ -15,35 +14,8 @@ from ortolan_exporters.passes.pack_attention import PackAttention
 from ortolan_exporters.passes.prune_unused import PruneUnused
 from ortolan_exporters.quantize.dynamic import quantize_dynamic
 from ortolan_exporters.quantize.layers import quantizable_layers
-from ortolan_exporters.quantize.weights import quantize_weight
+from tests.exporters import traced
 from tests.exporters.test_passes import FLOAT, INT64, graph, kinds, projected, run
-
-WEIGHTS = hnp.arrays(
-    np.float32,
-    st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    elements=st.floats(-100, 100, width=32),
-)
-
-
-@given(weight=WEIGHTS, axis=st.sampled_from([0, 1]))
-def test_rounding_moves_no_weight_by_more_than_half_a_step(weight: np.ndarray, axis: int) -> None:
-    integers, scale = quantize_weight(weight, axis)
-    assert integers.dtype == np.int8
-    assert integers.min() >= -127
-    restored = integers * np.expand_dims(scale, axis)
-    assert (np.abs(restored - weight) <= np.expand_dims(scale, axis) * 0.501).all()
-
-
-def test_column_of_zeros_has_scale_one() -> None:
-    integers, scale = quantize_weight(np.array([[0.0, 2.54], [0.0, -1.28]], np.float32), axis=0)
-    np.testing.assert_array_equal(integers, [[0, 127], [0, -64]])
-    np.testing.assert_allclose(scale, [1.0, 0.02])
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weight_that_is_not_finite_is_refused(bad: float) -> None:
-    with pytest.raises(QuantizeError, match="a weight holds NaN or infinity"):
-        quantize_weight(np.array([[1.0, bad]], np.float32), axis=0)
 
 
 def two_products() -> ir.Model:
@@ -64,6 +36,17 @@ def test_products_of_one_tensor_share_its_quantization() -> None:
     for old, new in zip(before, run(model, x=x), strict=True):
         np.testing.assert_allclose(new, old, atol=0.15)
     assert not [name for name in model.graph.initializers if name in ("wq", "wk")], "no float copy is kept"
+
+
+def test_product_that_reads_a_product_is_quantized_too() -> None:
+    draw = np.random.default_rng(0)
+    weights = {name: draw.normal(size=(8, 8)).astype(np.float32) for name in ("w1", "w2")}
+    nodes = [helper.make_node("MatMul", ["x", "w1"], ["h"]), helper.make_node("MatMul", ["h", "w2"], ["y"])]
+    model = graph(nodes, {"x": (FLOAT, ["n", 8])}, {"y": (FLOAT, ["n", 8])}, weights)
+    x = draw.normal(size=(5, 8)).astype(np.float32)
+    before = run(model, x=x)[0]
+    assert quantize_dynamic(model) == 2
+    np.testing.assert_allclose(run(model, x=x)[0], before, atol=0.5)
 
 
 def test_layers_that_are_kept_stay_as_they_were() -> None:
@@ -133,6 +116,31 @@ def test_large_embedding_table_is_kept_in_int8() -> None:
     table = model.graph.initializers["table.int8"].const_value
     assert (table.dtype, list(table.shape)) == (ir.DataType.INT8, [5000, 8])
     np.testing.assert_allclose(run(model, ids=ids)[0], before, atol=0.06)
+
+
+def test_small_table_that_a_head_is_tied_to_is_stored_once_in_int8() -> None:
+    table = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["table"], ["w"], perm=[1, 0]),
+        helper.make_node("Gather", ["table", "ids"], ["e"], name="words"),
+        helper.make_node("MatMul", ["e", "w"], ["y"], name="head"),
+    ]
+    model = graph(nodes, {"ids": (INT64, ["n"])}, {"y": (FLOAT, ["n", 300])}, {"table": table})
+    ids = np.array([0, 17, 299])
+    before = run(model, ids=ids)[0]
+    assert quantize_dynamic(model) == 1
+    sizes = {name: value.const_value.nbytes for name, value in model.graph.initializers.items()}
+    assert sizes == {"table.int8": 300 * 16, "table.scale": 300 * 4, "quantize.last_axis": 8}
+    np.testing.assert_allclose(run(model, ids=ids)[0], before, atol=0.3)
+
+
+@pytest.mark.parametrize("model", [traced.bert, traced.albert])
+def test_every_product_of_a_model_is_fused_tied_ones_too(model: Callable[[], ir.Model]) -> None:
+    graph = model()
+    products = quantize_dynamic(graph)
+    after = traced.optimized(graph)
+    assert after["DynamicQuantizeMatMul"] + after["MatMulIntegerToFloat"] == products
+    assert not after.keys() & {"MatMulInteger", "MatMul", "Transpose"}
 
 
 def test_small_embedding_table_is_left_alone() -> None:

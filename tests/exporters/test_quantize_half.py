@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from onnx import helper
 
 from ortolan_exporters import QuantizeError
-from ortolan_exporters.quantize.half import half_of, to_half
+from ortolan_exporters.quantize.half import half_of, to_half, unmark
 from tests.exporters import traced
 from tests.exporters.test_passes import FLOAT, INT32, INT64, graph, kinds, run
 
@@ -34,7 +34,7 @@ def test_numbers_that_float16_cannot_hold_are_not_rounded(bad: float) -> None:
 
 
 def test_marks_of_a_mask_become_a_number_that_sums_without_overflow() -> None:
-    np.testing.assert_array_equal(half_of(np.array([0, LOWEST], np.float32)), [0, -10000])
+    np.testing.assert_array_equal(unmark(np.array([0, LOWEST, -np.inf], np.float32)), [0, -10000, -np.inf])
 
 
 def test_a_single_infinity_stays_one() -> None:
@@ -94,9 +94,10 @@ def test_layer_that_is_kept_computes_in_float32() -> None:
     assert model.graph.initializers["w2"].dtype == ir.DataType.FLOAT
 
 
-def test_weight_beyond_float16_is_refused_by_the_name_of_its_layer_unless_it_is_kept() -> None:
+@pytest.mark.parametrize("value", [1e5, -1e5, -1e9])
+def test_weight_beyond_float16_is_refused_by_the_name_of_its_layer_unless_it_is_kept(value: float) -> None:
     model = layers()
-    model.graph.initializers["w2"].const_value = ir.tensor(np.full((16, 16), 1e5, np.float32))
+    model.graph.initializers["w2"].const_value = ir.tensor(np.full((16, 16), value, np.float32))
     with pytest.raises(QuantizeError, match="fp16 requested, layer 'second' holds numbers.*; keep it in fp32"):
         to_half(model.clone())
     assert to_half(model, keep_fp32=["second"]) == 1

@@ -118,3 +118,10 @@ def test_attentions_that_share_their_weights_share_the_packed_one() -> None:
     packed = [value for name, value in model.graph.initializers.items() if name.endswith(".packed")]
     assert [list(value.shape) for value in packed] == [[32, 96], [96]]
     np.testing.assert_allclose(run(model, **traced.FEED)[0], before, atol=1e-5)
+
+
+def test_attentions_that_share_a_weight_with_a_layer_that_stays_apart_are_not_packed() -> None:
+    model = traced.albert()
+    query = next(node for node in model.graph if node.op_type == "MultiHeadAttention").inputs[0].producer()
+    product = next(value.producer() for value in query.inputs if value.producer() is not None)
+    assert PackAttention(apart=[product.name])(model).modified == 0

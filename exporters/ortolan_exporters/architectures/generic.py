@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import transformers
@@ -23,4 +24,21 @@ def generic_architecture(config: Any) -> Architecture:
         position_offset=2 if config.model_type in AFTER_PADDING else 0,
         is_fusable=bool(getattr(module, "_supports_attention_backend", False)),
         needs_end=bool(config.is_encoder_decoder),
+    )
+
+
+def remote_architecture(config: Any, like: Architecture, classes: Mapping[str, str]) -> Architecture:
+    """Describe a model whose code comes with the checkpoint: it is traced as it is, nothing in it is replaced.
+
+    Args:
+        config: Its config.
+        like: What is known of its `model_type`, which may be one of transformers.
+        classes: For each task "file.Class" in the checkpoint.
+    """
+    return Architecture(
+        str(config.model_type or type(config).__name__),
+        classes,
+        position_offset=like.position_offset,
+        is_fusable=False,
+        needs_end=like.needs_end,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import transformers
@@ -14,7 +15,7 @@ from ortolan_exporters.architectures.bert import BERT
 from ortolan_exporters.architectures.deberta_v2 import DEBERTA_V2
 from ortolan_exporters.architectures.distilbert import DISTILBERT
 from ortolan_exporters.architectures.electra import ELECTRA
-from ortolan_exporters.architectures.generic import generic_architecture
+from ortolan_exporters.architectures.generic import generic_architecture, remote_architecture
 from ortolan_exporters.architectures.gpt2 import GPT2
 from ortolan_exporters.architectures.modernbert import MODERNBERT
 from ortolan_exporters.architectures.mpnet import MPNET
@@ -41,15 +42,33 @@ _ALL = (
 
 ARCHITECTURES = {row.model_type: row for row in _ALL}
 
+AUTO_CLASSES: Mapping[str, str] = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "fill-mask": "AutoModelForMaskedLM",
+    "feature-extraction": "AutoModel",
+    "sentence-embedding": "AutoModel",
+}
+"""Under which key of `auto_map` in config.json a checkpoint with code of its own names the class for a task."""
 
-def architecture_of(config: Any) -> Architecture:
+
+def architecture_of(config: Any, *, trust_remote_code: bool = False) -> Architecture:
     """Find the architecture of a config: its own, or the generic one for any other type that has a head we know.
+
+    Args:
+        config: A config of transformers.
+        trust_remote_code: Whether classes that come with the checkpoint go before those of transformers.
 
     Raises:
         UnsupportedArchitectureError: A type that transformers has no such head for; the message lists those that have
             a file of their own here.
     """
     model_type = getattr(config, "model_type", None)
+    own = getattr(config, "auto_map", None) or {} if trust_remote_code else {}
+    if classes := {task: str(own[name]) for task, name in AUTO_CLASSES.items() if name in own}:
+        like = ARCHITECTURES.get(str(model_type)) or generic_architecture(config)
+        return remote_architecture(config, like, classes)
     if model_type in ARCHITECTURES:
         return ARCHITECTURES[str(model_type)]
     if not model_type or not any(class_name(Architecture(str(model_type)), task) for task in HEADS):
@@ -62,7 +81,10 @@ def architecture_of(config: Any) -> Architecture:
 
 
 def class_name(architecture: Architecture, task: str) -> str | None:
-    """Name the class of transformers that has the head for a task; None if there is none."""
+    """Name the class of transformers that has the head for a task; None if there is none.
+
+    A class that comes with the checkpoint is named as in config.json: "file.Class".
+    """
     if task in architecture.classes:
         return architecture.classes[task]
     table = getattr(transformers.models.auto.modeling_auto, HEADS[task].classes)
@@ -105,7 +127,7 @@ def task_of(
         return "sentence-embedding"
     saved = [str(name) for name in getattr(config, "architectures", None) or ()]
     for task in tasks:
-        if task != "sentence-embedding" and class_name(architecture, task) in saved:
+        if task != "sentence-embedding" and str(class_name(architecture, task)).rpartition(".")[2] in saved:
             # a base model with labels asked for is to become a classifier
             return "text-classification" if task == "feature-extraction" and has_new_head else task
     if has_new_head:

@@ -16,7 +16,6 @@ from ortolan_exporters.passes.rewrite import array_of, constant, is_constant, re
 class _Projection:
     """Add(MatMul(x, weight), bias)."""
 
-    layer: str
     x: ir.Value
     weight: ir.Value
     bias: ir.Value
@@ -29,7 +28,8 @@ class PackAttention:
     quantizer turns it into QAttention. Layers that share their weights share the packed one.
 
     Args:
-        apart: Layers that must stay nodes of their own; an attention that has one of them is left alone.
+        apart: Layers that must stay nodes of their own; an attention that has one of them, or shares a weight with
+            one, is left alone.
     """
 
     name = "pack_attention"
@@ -51,22 +51,25 @@ class PackAttention:
         if any(value is not None for value in (*node.inputs[3:4], *node.inputs[5:])):
             return None
         found = [_projection(value) for value in node.inputs[:3]]
-        known = [one for one in found if one is not None and one.layer not in self._apart]
+        known = [one for one in found if one is not None and not self._is_apart(one.weight)]
         shapes = {array_of(one.weight).shape for one in known}
         same = len(known) == 3 and len({one.x for one in known}) == len(shapes) == 1
         return known if same and len(set(*shapes)) == 1 else None
 
+    def _is_apart(self, weight: ir.Value) -> bool:
+        return any(user.name in self._apart for user, _ in weight.uses())
+
     @staticmethod
     def _rewrite(graph: ir.Graph, node: ir.Node, projections: list[_Projection]) -> None:
         name = str(node.outputs[0].name)
-        heads, mask = node.attributes.get_int("num_heads"), node.inputs[4] if len(node.inputs) > 4 else None
+        mask = node.inputs[4] if len(node.inputs) > 4 else None
         weight = _joined(graph, [one.weight for one in projections])
         bias = _joined(graph, [one.bias for one in projections])
-        default = (array_of(bias).size // 3 // heads) ** -0.5
+        default = (array_of(bias).size // 3 // node.attributes.get_int("num_heads")) ** -0.5
         packed = ir.node(
             "Attention",
             [projections[0].x, weight, bias, *([] if mask is None else [mask])],
-            {"num_heads": heads, "scale": node.attributes.get_float("scale", default)},
+            {"scale": default} | {key: attribute.value for key, attribute in node.attributes.items()},
             domain="com.microsoft",
             name=name,
         )
@@ -84,7 +87,7 @@ def _projection(value: ir.Value | None) -> _Projection | None:
             continue
         (x, weight), matrix = matmul.inputs, weight_of(matmul, 1)
         if x is not None and weight is not None and matrix is not None and array_of(bias).shape == matrix.shape[1:]:
-            return _Projection(str(matmul.name), x, weight, bias)
+            return _Projection(x, weight, bias)
     return None
 
 

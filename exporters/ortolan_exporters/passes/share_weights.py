@@ -35,7 +35,7 @@ def _fold_transposes(graph: ir.Graph) -> int:
     modified = 0
     for weight in _sizable(graph):
         readers = [user for user, _ in weight.uses()]
-        if readers and all(is_transpose(user) and not user.outputs[0].is_graph_output() for user in readers):
+        if all(is_transpose(user) and not user.outputs[0].is_graph_output() for user in readers):
             turned = constant(graph, f"{weight.name}.transposed", np.ascontiguousarray(array_of(weight).T))
             for user in readers:
                 user.outputs[0].replace_all_uses_with(turned)
@@ -73,11 +73,8 @@ def _replace(graph: ir.Graph, weight: ir.Value, other: ir.Value) -> bool:
 
 
 def _sizable(graph: ir.Graph) -> list[ir.Value]:
-    return [
-        value
-        for value in graph.initializers.values()
-        if is_constant(value) and array_of(value).nbytes >= SIZABLE_BYTES and not value.is_graph_output()
-    ]
+    constants = [value for value in graph.initializers.values() if value.uses() and not value.is_graph_output()]
+    return [value for value in constants if is_constant(value) and array_of(value).nbytes >= SIZABLE_BYTES]
 
 
 def _is_table(weight: ir.Value) -> bool:

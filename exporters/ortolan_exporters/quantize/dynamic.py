@@ -54,6 +54,6 @@ class _Dynamic:
         cast = ir.node("Cast", [product.outputs[0]], {"to": ir.DataType.FLOAT})
         both = ir.node("Mul", [x.scale, weight.scale])
         result = ir.node("Mul", [cast.outputs[0], both.outputs[0]])
-        for step, part in ((product, "integer"), (cast, "float"), (both, "scale")):
+        for step, part in ((product, "integer"), (cast, "float"), (both, "product_scale")):
             step.outputs[0].name = f"{node.outputs[0].name}.{part}"
         replace_node(self._graph, node, [product, cast, both, result], result.outputs[0])

@@ -5,7 +5,7 @@ spelled out as a chain of operators, and numbers that become integers, such as T
 
 - LayerNormalization and its relatives: they take their statistics in float32 anyway (stash_type 1), and a Cast before
   them would keep ONNX Runtime from fusing the Add in front.
-- MultiHeadAttention and Attention: ONNX Runtime's fused kernels exist in float16 alone, and sum in float32 inside.
+- MultiHeadAttention and Attention: ONNX Runtime's flash attention takes float16 alone, and sums in float32 inside.
 
 The CPU provider runs these graphs too, slowly: it computes most of it in float32.
 """
@@ -25,8 +25,8 @@ from ortolan_exporters.quantize.layers import chosen_layers, find_layers
 
 MAX_HALF = 65504.0
 
-MASK = -1e30
-"""No weight is as low as this: it marks what attention is to leave out, as torch.finfo(torch.float32).min does."""
+MASK = -1e6
+"""A constant as low as this marks what attention is to leave out, as -1e9 and torch.finfo(torch.float32).min do."""
 
 MASKED = -10000.0
 """What stands for such a mark: exp() of it is zero, and a few of them and a score still sum to a finite number, so
@@ -74,17 +74,20 @@ def to_half(model: ir.Model, *, keep_fp32: Collection[str] = ()) -> int:
 
 
 def half_of(array: NDArray[np.float32]) -> NDArray[np.float16] | None:
-    """Round to float16, and turn the marks of a mask to `MASKED`.
+    """Round to float16.
 
     Returns:
         The array, or None where it holds NaN, infinity or numbers beyond 65504. A single number may be infinite.
     """
-    marks = (array <= MASK) & np.isfinite(array)
-    unmarked = np.where(marks, np.float32(MASKED), array)
-    fits = np.abs(unmarked) <= MAX_HALF
+    fits = np.abs(array) <= MAX_HALF
     if not fits.all() and not (array.size == 1 and np.isinf(array).all()):
         return None
-    return unmarked.astype(np.float16)
+    return array.astype(np.float16)
+
+
+def unmark(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put `MASKED` where a constant marks what attention is to leave out; infinity stays."""
+    return np.where((array <= MASK) & np.isfinite(array), np.float32(MASKED), array)
 
 
 class _Conversion:
@@ -139,9 +142,9 @@ class _Conversion:
             node.attributes["value"] = ir.AttrTensor("value", ir.tensor(self._half(node.outputs[0], held.numpy())))
 
     def _half(self, value: ir.Value, array: NDArray[np.float32]) -> NDArray[np.float16]:
-        converted = half_of(array)
+        name = self._owners.get(value)
+        converted = half_of(unmark(array) if name is None else array)
         if converted is None:
-            name = self._owners.get(value)
             raise QuantizeError(
                 "fp16 requested",
                 f"{f'layer {name!r}' if name else f'constant {value.name!r}'} holds numbers that float16 can't",

@@ -82,7 +82,7 @@ def look_up_int8(graph: ir.Graph, layer: Layer) -> tuple[ir.Value, ir.Value]:
         rows, scales = ir.node("Gather", [table, ids], name=node.name), ir.node("Gather", [scale, ids])
         cast = ir.node("Cast", [rows.outputs[0]], {"to": ir.DataType.FLOAT})
         result = ir.node("Mul", [cast.outputs[0], scales.outputs[0]])
-        for step, part in ((rows, "int8"), (scales, "scale"), (cast, "float")):
+        for step, part in ((rows, "rows"), (scales, "rows_scale"), (cast, "rows_float")):
             step.outputs[0].name = f"{node.outputs[0].name}.{part}"
         replace_node(graph, node, [rows, scales, cast, result], result.outputs[0])
     return table, scale
@@ -125,7 +125,7 @@ def _attend(graph: ir.Graph, node: ir.Node, x: Quantized, weight: Weight) -> Non
             x.zero_point,
             constant(graph, f"{weight.integers.name}.zero_point", np.zeros(columns, np.int8)),
         ],
-        {"num_heads": node.attributes.get_int("num_heads")},
+        {key: attribute.value for key, attribute in node.attributes.items() if key != "scale"},
         domain="com.microsoft",
         name=node.name,
     )
