@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ortolan.config import Precision
 from ortolan.manifest import PrecisionRecord
@@ -13,11 +14,13 @@ MAX_LABELS = 20
 
 def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionRecord]) -> str:
     """Write README.md of an artifact, in Markdown with the front matter that the Hub reads."""
-    name, task = checkpoint.source["name"], checkpoint.task
+    source, task = checkpoint.source, checkpoint.task
+    name = source["name"]
     lines = [
         "---",
         f"pipeline_tag: {task}",
         "library_name: ortolan",
+        *([f"license: {source['license']}"] if "license" in source else []),
         "tags: [onnx, ortolan]",
         "---",
         "",
@@ -43,10 +46,19 @@ def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionR
         *(_row(precision, record) for precision, record in precisions.items()),
         "",
         *(_kept(precision, record) for precision, record in precisions.items() if record.kept_fp32),
+        *_statements(source),
         "Details, hashes and golden inputs are in `ortolan.json`; `ortolan verify` replays them.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _statements(source: Mapping[str, Any]) -> list[str]:
+    """What the recipe says beside: how it was scored, what the model can't do."""
+    lines = [f"The score is {source['evaluation']}.", ""] if "evaluation" in source else []
+    if "limits" in source:
+        lines += ["## Limits", "", *(f"- {limit}" for limit in source["limits"]), ""]
+    return lines + ([source["notes"], ""] if "notes" in source else [])
 
 
 def _untrained(new_weights: list[str]) -> list[str]:

@@ -9,7 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ortolan.config import SessionConfig
+from ortolan.progress import say
 from ortolan.session.ort import OrtSession
 from ortolan.session.processors import usable_threads
 from ortolan.session.providers import Provider
@@ -24,6 +27,9 @@ DISABLED_OPTIMIZERS: tuple[tuple[str, ...], ...] = (
     ("SkipLayerNormFusion",),
 )
 SHAPES = ((1, 16), (1, 128), (8, 32))
+MAX_LOADED_BYTES = 4_000_000_000
+"""Weights of all the graphs that are timed together; ONNX Runtime may keep a second copy of each, packed."""
+
 ROUNDS = 5
 CALLS = 3
 
@@ -60,7 +66,7 @@ class Measured:
 def measure(files: Mapping[str, Path], provider: Provider, checkpoint: Checkpoint) -> list[Measured]:
     """Time every form with every set of disabled optimizers, each at its turn.
 
-    All of them are loaded at once: the weights stand in memory as many times.
+    All of them are loaded at once, the weights of each; of a large model only as many as `MAX_LOADED_BYTES` holds.
 
     Args:
         files: The graph in each form.
@@ -71,7 +77,7 @@ def measure(files: Mapping[str, Path], provider: Provider, checkpoint: Checkpoin
         The ways, fastest first.
     """
     config = SessionConfig(provider=provider.name)
-    ways = [(form, disabled) for form in files for disabled in DISABLED_OPTIMIZERS]
+    ways = _within_memory([(form, disabled) for form in files for disabled in DISABLED_OPTIMIZERS], files)
     sessions = {way: OrtSession(files[way[0]], provider, config, way[1]) for way in ways}
     shapes = [(rows, min(length, checkpoint.max_length)) for rows, length in SHAPES]
     feeds = [
@@ -94,6 +100,17 @@ def to_json(best: Measured, found: Sequence[Measured]) -> dict[str, Any]:
         "threads": usable_threads(),
         "measured": [one.to_json() for one in found],
     }
+
+
+def _within_memory(ways: Sequence[Way], files: Mapping[str, Path]) -> list[Way]:
+    """Leave out what does not fit, the last ones first; one way is always left."""
+    loaded = np.cumsum(
+        [sum(part.stat().st_size for part in files[form].parent.glob(f"{files[form].name}*")) for form, _ in ways]
+    )
+    fitting = max(1, int((loaded <= MAX_LOADED_BYTES).sum()))
+    if fitting < len(ways):
+        say(f"{fitting} of {len(ways)} ways to run it are timed: more would not fit in memory")
+    return list(ways[:fitting])
 
 
 def _calls(sessions: Mapping[Way, OrtSession], feed: Feed) -> dict[Way, Callable[[], object]]:

@@ -133,7 +133,7 @@ class Workshop:
         check_interface(session.signature, evidence.checkpoint)
         parity = compare(session, evidence.batches, evidence.batch_outputs)
         quality, metric = evidence.agreement(session), evidence.metric(session)
-        reasons = faults(quality, metric, evidence.max_drop)
+        reasons = faults(quality, metric, evidence.max_drop, evidence.checkpoint.head.least_agreement)
         if precision == "fp32":
             allowed = evidence.checkpoint.architecture.tolerance * parity.scale
             over = parity.max_difference > allowed

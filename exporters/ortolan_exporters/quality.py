@@ -183,12 +183,20 @@ def decisions(logits: FloatArray, activation: str) -> FloatArray:
     return np.stack([1 - yes, yes], axis=-1)
 
 
-def faults(found: Agreement | Alignment, metric: Metric | None, max_drop: float) -> list[str]:
+def faults(
+    found: Agreement | Alignment, metric: Metric | None, max_drop: float, least_agreement: float = 0.0
+) -> list[str]:
     """Say why a precision must not be published.
 
-    With labelled texts their metric decides, else the expected drop; in both cases probabilities must not have moved
-    by more than `MAX_MEAN_SHIFT` on average, and vectors not have turned so far that their mean cosine falls short of
-    1 by more than `max_drop`.
+    With labelled texts their metric decides, else the expected drop and the share of decisions that stayed. In both
+    cases probabilities must not have moved by more than `MAX_MEAN_SHIFT` on average, and vectors not have turned so far
+    that their mean cosine falls short of 1 by more than `max_drop`.
+
+    Args:
+        found: Differences to torch.
+        metric: The score on labelled texts; None if there are none.
+        max_drop: Most that the metric may fall, the expected drop be, or a mean cosine fall short of 1.
+        least_agreement: Share of decisions that must be the same, as the head says.
 
     Returns:
         One sentence for each reason; none if it passes.
@@ -206,6 +214,8 @@ def faults(found: Agreement | Alignment, metric: Metric | None, max_drop: float)
         return reasons
     if metric is None and not found.expected_drop <= max_drop:
         reasons.append(f"expected drop {found.expected_drop:.4f} of {max_drop} allowed")
+    if metric is None and not found.label_agreement >= least_agreement:
+        reasons.append(f"same label {found.label_agreement:.2%}, {least_agreement:.0%} wanted")
     if not found.mean_probability_difference <= MAX_MEAN_SHIFT:
         reasons.append(
             f"mean probability difference {found.mean_probability_difference:.4f} of {MAX_MEAN_SHIFT} allowed"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ortolan_exporters.errors import CheckpointError
+from ortolan_exporters.errors import CheckpointError, brief
 
 MODULES = "modules.json"
 
@@ -150,8 +151,10 @@ def with_modules(transformer: Any, folder: Path | None, name: str) -> SentenceEm
     try:
         rows = json.loads((folder / MODULES).read_text(encoding="utf-8"))
         found = [_module(row, folder) for row in sorted(rows, key=lambda row: row["idx"])]
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise CheckpointError(asked, f"{MODULES} cannot be used ({error})", "check the files it names") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, SafetensorError) as error:
+        # AttributeError: JSON that is no object; RuntimeError: weights of another shape
+        reason = f"{MODULES} cannot be used ({brief(error)})"
+        raise CheckpointError(asked, reason, "check the files it names") from error
     modules = [one for one in found if one is not None]
     if not modules or not isinstance(modules[0], Pooling):
         raise CheckpointError(asked, f"{MODULES} names no pooling after the transformer", "check it")
@@ -159,11 +162,22 @@ def with_modules(transformer: Any, folder: Path | None, name: str) -> SentenceEm
 
 
 def max_sequence_length(folder: Path | None) -> int | None:
-    """Most tokens by sentence_bert_config.json; None where it says nothing."""
+    """Most tokens by sentence_bert_config.json; None where it says nothing.
+
+    Raises:
+        CheckpointError: The file is no JSON object.
+    """
     path = None if folder is None else folder / "sentence_bert_config.json"
     if path is None or not path.is_file():
         return None
-    length = json.loads(path.read_text(encoding="utf-8")).get("max_seq_length")
+    try:
+        length = json.loads(path.read_text(encoding="utf-8")).get("max_seq_length")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"the longest text of '{path.parent.name}' requested",
+            f"{path.name} cannot be used ({error})",
+            "check the file",
+        ) from error
     return length if isinstance(length, int) and length > 0 else None
 
 

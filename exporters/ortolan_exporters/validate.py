@@ -92,23 +92,24 @@ def compare(session: Session, feeds: Sequence[Feed], expected: Sequence[Mapping[
         ToleranceError: A shape differs, or there is NaN or infinity, in torch's outputs or in the graph's.
     """
     total, count, largest, scale = 0.0, 0, 0.0, 1.0
+    by_token = {spec.name for spec in session.signature.outputs if spec.shape[1:2] == ("sequence",)}
     for feed, outputs in zip(feeds, expected, strict=True):
         got = session.run(feed)
         for name, wanted in outputs.items():
-            differences = _differences(name, got[name], wanted, feed)
+            real = feed["attention_mask"].astype(bool) if name in by_token else None
+            differences = _differences(name, got[name], wanted, feed, real)
             total, count = total + float(differences.sum()), count + differences.size
             largest, scale = max(largest, float(differences.max())), max(scale, float(np.abs(wanted).max()))
     shapes = sorted({feed["input_ids"].shape for feed in feeds})
     return Parity(len(feeds), [f"{rows} x {length}" for rows, length in shapes], largest, total / count, scale)
 
 
-def _differences(name: str, got: Array, wanted: Array, feed: Feed) -> FloatArray:
+def _differences(name: str, got: Array, wanted: Array, feed: Feed, real: Array | None) -> FloatArray:
     shape = " x ".join(str(axis) for axis in feed["input_ids"].shape)
     asked = f"{name} {wanted.shape} for a batch of {shape} requested"
     if got.shape != wanted.shape:
         raise ToleranceError(asked, f"shape {got.shape}", "please report this")
-    if wanted.shape[1:2] == feed["input_ids"].shape[1:]:
-        real = feed["attention_mask"].astype(bool)
+    if real is not None:
         got, wanted = got[real], wanted[real]
     if not np.isfinite(wanted).all():  # the largest difference would pass it over: NaN is not more than 0
         raise ToleranceError(asked, "torch answers NaN or infinity", "check the checkpoint's weights")

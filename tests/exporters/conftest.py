@@ -29,7 +29,7 @@ def _measure_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: models as small as these gain nothing by a second, and wait for it on a busy machine."""
+    """Keep torch to one thread: models as small as these gain nothing by a second one, and lose by waiting for it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -50,7 +50,7 @@ class RandomGraph:
 def random_graphs() -> st.SearchStrategy[RandomGraph]:
     """Graphs of three to eight steps, half of them with the head of a classifier on top."""
     seeds = st.integers(0, 2**32 - 1)
-    steps = st.lists(st.tuples(st.sampled_from(STEPS), seeds), min_size=3, max_size=8)
+    steps = st.lists(st.tuples(st.sampled_from(STEPS), seeds), min_size=3, max_size=8, unique_by=lambda step: step[1])
     return st.builds(_build, seeds, steps, seeds)
 
 
@@ -265,15 +265,17 @@ def _positions(sketch: Sketch) -> ir.Value:
 
 
 def _elementwise(sketch: Sketch) -> None:
-    """A function of each number of a value."""
+    """Functions of each number of a value."""
     values = sketch.pool(sketch.tokens, sketch.singles, sketch.rows)
     x = sketch.some(values)
-    op_type = sketch.choose(["Relu", "Gelu", "Tanh", "Erf", "Sigmoid", "Identity", "Cast"])
-    if op_type == "Cast":
-        x = sketch.node("Cast", [x], sketch.shape_of(x), dtype=DOUBLE, to=DOUBLE)
-        values.append(sketch.node("Cast", [x], sketch.shape_of(x), to=FLOAT))
-    else:
-        values.append(sketch.node(op_type, [x], sketch.shape_of(x)))
+    for _ in range(sketch.choose([1, 2, 3])):
+        op_type = sketch.choose(["Relu", "Gelu", "Tanh", "Erf", "Sigmoid", "Identity", "Cast"])
+        if op_type == "Cast":
+            x = sketch.node("Cast", [x], sketch.shape_of(x), dtype=DOUBLE, to=DOUBLE)
+            x = sketch.node("Cast", [x], sketch.shape_of(x), to=FLOAT)
+        else:
+            x = sketch.node(op_type, [x], sketch.shape_of(x))
+    values.append(x)
 
 
 def _combine(sketch: Sketch) -> None:

@@ -96,9 +96,9 @@ def test_texts_beyond_the_most_are_left_out_evenly(
 def test_missing_file_and_bad_line_are_named(bert: Checkpoint, work: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="nowhere.jsonl"):
         gather(bert, work, calibration=tmp_path / "nowhere.jsonl")
+    labelled = write(tmp_path / "labelled.jsonl", [{"text": "a", "label": 0}, {"text": "b", "label": "NEUTRAL"}])
     with pytest.raises(InvalidInputError, match="line 2, requested, got 'NEUTRAL'"):
-        rows = [{"text": "a", "label": 0}, {"text": "b", "label": "NEUTRAL"}]
-        gather(bert, work, eval_data=write(tmp_path / "labelled.jsonl", rows))
+        gather(bert, work, eval_data=labelled)
 
 
 def test_tokenizer_that_gives_other_ids_without_transformers_is_refused(bert: Checkpoint, work: Path) -> None:

@@ -320,6 +320,12 @@ def test_context_that_was_cut_off_holds_no_answer(tmp_path: Path) -> None:
     assert HEADS["question-answering"].score([logits], examples.answers) == 0.0
 
 
+def test_question_that_leaves_no_room_for_its_context_is_named(tmp_path: Path) -> None:
+    long = {**GOOD_LINES["question-answering"], "question": "what " * 20}
+    with pytest.raises(InvalidInputError, match="line 2, requested, its question leaves no room for the context"):
+        read("question-answering", tmp_path, GOOD_LINES["question-answering"], long, max_length=16)
+
+
 def test_answers_may_stand_as_in_squad(tmp_path: Path) -> None:
     row = {"question": "what ?", "context": "a film", "answers": {"text": ["film", "a film"], "answer_start": [2, 0]}}
     examples = read("question-answering", tmp_path, row)

@@ -23,14 +23,14 @@ PASSES: dict[str, Pass] = {one.name: one for one in (*CLEAN_UP, ShareWeights(), 
 # How long it takes to draw a graph depends on how busy the machine is, and says nothing about a pass. No explanation of
 # a failure, which would take minutes: the graph is the explanation.
 LAWS = settings(
-    max_examples=100,
+    max_examples=80,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.generate, Phase.shrink],
 )
 
-INT8_TOLERANCE = 0.15
+INT8_TOLERANCE = 0.3
 """Share of the largest number of an output that int8 may be off: one step of 255 in each activation and of 127 in each
-weight, through a handful of products. A wrong scale or axis is off by more."""
+weight, through many layers of random numbers. Mostly it is 0.01; a wrong scale is off by more."""
 
 OPERATORS = {
     *("Gather", "MatMul", "Gemm", "Add", "Sub", "Mul", "LayerNormalization", "MultiHeadAttention", "Softmax"),

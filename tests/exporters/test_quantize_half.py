@@ -183,6 +183,19 @@ def test_norm_of_numbers_whose_squares_overflow_float16_is_right(steps: tuple) -
     assert {name for name, kind in found.items() if kind == ir.DataType.FLOAT} == {one[2] for one in steps[1:]}
 
 
+def test_layer_normalization_takes_float16_and_gives_its_statistics_in_float32() -> None:
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "g"], ["n", "mean"], name="norm"),
+        helper.make_node("MatMul", ["n", "w"], ["h"], name="layer"),
+        helper.make_node("Add", ["h", "mean"], ["y"], name="sum"),
+    ]
+    constants = {"g": np.ones(16, np.float32), "w": np.eye(16, dtype=np.float32)}
+    model = graph(nodes, {"x": (FLOAT, ["n", 16])}, {"y": (FLOAT, ["n", 16])}, constants)
+    check(model, atol=0.01, x=X)
+    found = types(model)
+    assert (found["n"], found["mean"]) == (ir.DataType.FLOAT16, ir.DataType.FLOAT)
+
+
 def test_positions_stay_exact_where_float16_could_not_tell_them_apart() -> None:
     """As T5 does: distances become floats, and floats become rows of a table."""
     nodes = [

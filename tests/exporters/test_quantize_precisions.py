@@ -6,18 +6,23 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
 
 from ortolan_exporters.passes.base import run_passes
+from ortolan_exporters.passes.gemm_to_matmul import GemmToMatMul
 from ortolan_exporters.passes.pack_attention import PackAttention
 from ortolan_exporters.passes.prune_unused import PruneUnused
 from ortolan_exporters.quantize.calibrate import collect, ranges
 from ortolan_exporters.quantize.dynamic import quantize_dynamic
 from ortolan_exporters.quantize.half import to_half
+from ortolan_exporters.quantize.layers import find_layers
 from ortolan_exporters.quantize.static import quantize_static
 from ortolan_exporters.quantize.weight_only import quantize_int4
 from tests.exporters import traced
+from tests.exporters.random_graphs import RandomGraph, random_graphs
 from tests.exporters.test_passes import run
 
 
@@ -81,3 +86,31 @@ def test_tied_and_shared_weights_are_stored_once(precision: str, bits: int, kind
     matrices = sum(one.numel() for one in traced.module(kind).parameters() if one.ndim == 2)
     others = sum(one.numel() for one in traced.module(kind).parameters() if one.ndim != 2)
     assert traced.weight_bytes(model) < 1.6 * matrices * bits / 8 + 4 * others + 10_000
+
+
+def static_by_feeds(model: ir.Model, drawn: RandomGraph) -> int:
+    return quantize_static(model, ranges(collect(model, drawn.feeds), "minmax"))
+
+
+@pytest.mark.parametrize(
+    ("reduce", "share"),
+    [
+        pytest.param(lambda model, _: to_half(model), 0.02, id="fp16"),
+        pytest.param(static_by_feeds, 0.15, id="int8-static"),
+        pytest.param(lambda model, _: quantize_int4(model, accuracy_level=1), 0.8, id="int4"),
+    ],
+)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@given(drawn=random_graphs())
+def test_any_graph_stays_valid_and_answers_alike(
+    reduce: Callable[[ir.Model, RandomGraph], int], share: float, drawn: RandomGraph
+) -> None:
+    model = drawn.model.clone()
+    run_passes(model, [GemmToMatMul(), PruneUnused()])
+    assume(any(layer.products for layer in find_layers(model)))
+    reduce(model, drawn)
+    onnx.checker.check_model(ir.serde.serialize_model(model), full_check=True)
+    for feed in drawn.feeds:
+        for new, old in zip(run(model, **feed), run(drawn.model, **feed), strict=True):
+            assert (new.shape, new.dtype) == (old.shape, old.dtype)
+            np.testing.assert_allclose(new, old, rtol=0, atol=share * max(1.0, np.abs(old).max()))

@@ -6,17 +6,17 @@ import json
 import shutil
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import transformers
 
 import ortolan
 from ortolan import Artifact, Model
 from ortolan.errors import ConfigError
-from ortolan_exporters import PublishError, ToleranceError, export, recipe
-from ortolan_exporters.example_inputs import example_batch
+from ortolan_exporters import PublishError, export, recipe
+from ortolan_exporters.example_inputs import Vocabulary, example_batch
 from tests import tiny
 
 pytestmark = pytest.mark.parity
@@ -24,15 +24,20 @@ pytestmark = pytest.mark.parity
 SHAPES = [(1, 1), (1, 7), (5, 64), (3, 20)]
 
 
-def torch_logits(module: torch.nn.Module, feed: dict[str, np.ndarray]) -> np.ndarray:
+def torch_outputs(module: torch.nn.Module, feed: dict[str, np.ndarray], **options: bool) -> Any:
     with torch.inference_mode():
-        return module(**{name: torch.from_numpy(array) for name, array in feed.items()}).logits.numpy()
+        return module(**{name: torch.from_numpy(array) for name, array in feed.items()}, **options)
+
+
+def torch_logits(module: torch.nn.Module, feed: dict[str, np.ndarray]) -> np.ndarray:
+    logits: np.ndarray = torch_outputs(module, feed).logits.numpy()
+    return logits
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
 def test_exported_bert_answers_as_torch_does_with_padding(exported_bert: Artifact, shape: tuple[int, int]) -> None:
     names = ("input_ids", "attention_mask", "token_type_ids")
-    feed = example_batch(names, *shape, vocabulary=100)
+    feed = example_batch(names, *shape, vocabulary=Vocabulary(100))
     expected = torch_logits(tiny.bert(), feed)
     fp32 = Model.load(exported_bert.folder, "cpu", "fp32")(**feed).logits
     int8 = Model.load(exported_bert.folder, "cpu", "int8")(**feed).logits
@@ -46,19 +51,10 @@ def test_distilbert_is_exported_from_a_module_with_its_tokenizer(tmp_path: Path)
     before = module.config._attn_implementation
     artifact = export(module, tmp_path / "out", tokenizer=tiny.tokenizer(), precisions=("fp32",))
     assert [spec.name for spec in Model.load(artifact.folder).signature.inputs] == ["input_ids", "attention_mask"]
-    feed = example_batch(("input_ids", "attention_mask"), 5, 64, vocabulary=100)
+    feed = example_batch(("input_ids", "attention_mask"), 5, 64, vocabulary=Vocabulary(100))
     got = Model.load(artifact.folder, "cpu")(**feed).logits
     np.testing.assert_allclose(got, torch_logits(module, feed), atol=1e-5)
     assert module.config._attn_implementation == before, "the caller's module is not changed"
-
-
-def test_half_precision_checkpoint_is_exported_as_float32(tmp_path: Path) -> None:
-    checkpoint = tiny.save_checkpoint(tmp_path / "half", tiny.bert().to(torch.float16))
-    artifact = export(checkpoint, tmp_path / "out", precisions=("fp32",))
-    reference = transformers.AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    feed = example_batch(("input_ids", "attention_mask", "token_type_ids"), 2, 9, vocabulary=100)
-    got = Model.load(artifact.folder, "cpu")(**feed).logits
-    np.testing.assert_allclose(got, torch_logits(reference, feed), atol=1e-5)
 
 
 def test_manifest_tells_what_was_made_and_how_good_it_is(exported_bert: Artifact) -> None:
@@ -87,55 +83,12 @@ def test_published_folder_verifies_and_names_no_path_of_this_machine(exported_be
 
 def test_card_shows_the_evidence(exported_bert: Artifact) -> None:
     card = (exported_bert.folder / "README.md").read_text(encoding="utf-8")
+    assert "`onnx/model.onnx`" in card
     assert "`onnx/model_quantized.onnx`" in card
     assert "pipeline_tag: text-classification" in card
 
 
-def test_labelled_data_decides_about_int8(bert_checkpoint: Path, tmp_path: Path) -> None:
-    data = tmp_path / "labelled.jsonl"
-    rows = [{"text": text, "label": "LABEL_1"} for text in tiny.TEXTS]
-    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    artifact = export(bert_checkpoint, tmp_path / "out", eval_data=data, max_drop=0.5)
-    metric = artifact.manifest.precisions["int8"].quality["metric"]
-    assert metric["texts"] == len(tiny.TEXTS)
-    assert metric["drop"] == pytest.approx(metric["torch"] - metric["this"])
-
-
-def with_outlier() -> transformers.BertForSequenceClassification:
-    """A BERT whose first feed-forward layer has an activation of 20,000 that the next layer ignores.
-
-    Torch doesn't mind. int8 with one scale for all activations has no steps left for the others.
-    """
-    module = tiny.bert()
-    layer = module.bert.encoder.layer[0]
-    with torch.no_grad():
-        layer.intermediate.dense.weight[0] = 0
-        layer.intermediate.dense.bias[0] = 20_000
-        layer.output.dense.weight[:, 0] = 0
-    return module
-
-
-def test_gate_keeps_the_layer_that_int8_would_ruin_in_fp32(tmp_path: Path) -> None:
-    checkpoint = tiny.save_checkpoint(tmp_path / "outlier", with_outlier())
-    artifact = export(checkpoint, tmp_path / "out")
-    record = artifact.manifest.precisions["int8"]
-    assert record.kept_fp32[0] == "bert.encoder.layer.0.output.dense"
-    assert len(record.kept_fp32) < 7
-    assert record.quality["mean_probability_difference"] <= 0.02
-    assert "bert.encoder.layer.0.output.dense" in (artifact.folder / "README.md").read_text(encoding="utf-8")
-
-
-def test_nothing_is_published_when_no_mix_passes(
-    bert_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ortolan_exporters.quality.MAX_MEAN_SHIFT", 1e-9)
-    with pytest.raises(
-        ToleranceError, match=r"int8 of 'tiny-bert' requested, .*allowed; export --precision fp32 alone"
-    ):
-        export(bert_checkpoint, tmp_path / "out")
-    assert list(tmp_path.glob("*")) == []
-
-
+@pytest.mark.usefixtures("traced_before")
 def test_failed_overwrite_leaves_the_old_artifact_untouched(
     exported_bert: Artifact, bert_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +110,7 @@ def test_existing_artifact_is_not_overwritten_unasked(exported_bert: Artifact, b
         export(bert_checkpoint, exported_bert.folder)
 
 
+@pytest.mark.usefixtures("traced_before")
 def test_overwrite_replaces_the_artifact(exported_bert: Artifact, bert_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shutil.copytree(exported_bert.folder, output)
@@ -165,23 +119,68 @@ def test_overwrite_replaces_the_artifact(exported_bert: Artifact, bert_checkpoin
     assert not (output / "onnx" / "model_quantized.onnx").exists()
 
 
-def test_new_head_has_as_many_classes_as_asked_and_warns(distilbert_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="classifier.weight.* are new, from seed 7; the head needs training"):
-        artifact = export(distilbert_checkpoint, tmp_path / "out", num_labels=10, seed=7, precisions=("fp32",))
-    pipe = ortolan.pipeline("text-classification", artifact.folder, top_k=None)
-    assert len(pipe("a good film", top_k=None)) == 10
-
-
 def test_model_from_scratch_has_the_shape_of_its_config(distilbert_checkpoint: Path, tmp_path: Path) -> None:
-    changes = {"n_heads": 8, "dim": 64, "hidden_dim": 96}
+    changes = {"n_heads": 8, "dim": 64, "hidden_dim": 96, "n_layers": 1}
     with pytest.warns(UserWarning, match="random weights; it needs training"):
         artifact = export(
-            distilbert_checkpoint, tmp_path / "out", config=changes, from_scratch=True, precisions=("fp32",)
+            distilbert_checkpoint,
+            tmp_path / "out",
+            config=changes,
+            num_labels=10,
+            from_scratch=True,
+            precisions=("fp32",),
         )
     assert {key: artifact.config[key] for key in changes} == changes
     assert artifact.manifest.source["new_weights"] == ["all"]
-    card = (artifact.folder / "README.md").read_text(encoding="utf-8")
-    assert "The weights are random" in card
+    assert "The weights are random" in (artifact.folder / "README.md").read_text(encoding="utf-8")
+    assert len(ortolan.pipeline("text-classification", artifact.folder)("a good film", top_k=None)) == 10
+
+
+def test_hidden_states_of_every_layer_come_besides_the_logits(bert_checkpoint: Path, tmp_path: Path) -> None:
+    artifact = export(bert_checkpoint, tmp_path / "out", outputs=("hidden_states",), precisions=("fp32",))
+    model = Model.load(artifact.folder, "cpu")
+    states = [f"hidden_states.{layer}" for layer in range(3)]  # the embeddings, and after each of two layers
+    assert {spec.name: spec.shape for spec in model.signature.outputs} == {
+        "logits": ("batch", 2),
+        **dict.fromkeys(states, ("batch", "sequence", 32)),
+    }
+    feed = example_batch(("input_ids", "attention_mask", "token_type_ids"), 5, 20, vocabulary=Vocabulary(100))
+    expected = torch_outputs(tiny.bert(), feed, output_hidden_states=True)
+    got = model(**feed)
+    np.testing.assert_allclose(got["logits"], expected.logits, atol=1e-5)
+    real = feed["attention_mask"].astype(bool)
+    for name, wanted in zip(states, expected.hidden_states, strict=True):
+        np.testing.assert_allclose(got[name][real], wanted.numpy()[real], atol=1e-4, err_msg=name)
+    assert [check for check in ortolan.verify(artifact.folder) if not check.passed] == []
+
+
+def test_attentions_of_every_layer_are_those_of_torch(tmp_path: Path) -> None:
+    module = tiny.distilbert()
+    artifact = export(
+        module, tmp_path / "out", tokenizer=tiny.tokenizer(), outputs=("attentions",), precisions=("fp32",)
+    )
+    model = Model.load(artifact.folder, "cpu")
+    assert {spec.name: spec.shape for spec in model.signature.outputs} == {
+        "logits": ("batch", 2),
+        "attentions.0": ("batch", 4, "sequence", "sequence"),
+        "attentions.1": ("batch", 4, "sequence", "sequence"),
+    }
+    feed = example_batch(("input_ids", "attention_mask"), 3, 12, vocabulary=Vocabulary(100))
+    got = model(**feed)
+    module.set_attn_implementation("eager")
+    expected = torch_outputs(module, feed, output_attentions=True)
+    np.testing.assert_allclose(got["logits"], expected.logits, atol=1e-5)
+    for name, wanted in zip(("attentions.0", "attentions.1"), expected.attentions, strict=True):
+        np.testing.assert_allclose(got[name], wanted.numpy(), atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(got["attentions.0"].sum(-1), 1, atol=1e-5)
+
+
+@pytest.mark.usefixtures("traced_before")
+def test_artifact_with_a_long_calibration_text_verifies(bert_checkpoint: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(json.dumps({"text": "film " * 100}) + "\n" + json.dumps({"text": "rain"}), encoding="utf-8")
+    artifact = export(bert_checkpoint, tmp_path / "out", calibration=texts, precisions=("fp32",))
+    assert [check for check in ortolan.verify(artifact.folder) if not check.passed] == []
 
 
 @pytest.mark.parametrize(
@@ -191,8 +190,19 @@ def test_model_from_scratch_has_the_shape_of_its_config(distilbert_checkpoint: P
         ({"precisions": ("fp32", "int3")}, r"\['int3'\] are unknown; use some of fp32, int8"),
         ({"max_drop": 1.5}, "got 1.5; use a share from 0 up to 1"),
         ({"num_labels": 0}, "got 0; use 1 or more"),
+        ({"precisions": ("fp32", "fp32")}, "each may stand once, and one must"),
+        ({"outputs": ("pooler_output",)}, r"\['pooler_output'\] are unknown; use hidden_states, attentions"),
+        ({"config": {"num_labels": 3}}, "it makes a new head; pass num_labels instead"),
     ],
-    ids=["no precision", "unknown precision", "drop over one", "no labels"],
+    ids=[
+        "no precision",
+        "unknown precision",
+        "drop over one",
+        "no labels",
+        "precision twice",
+        "unknown output",
+        "labels as config",
+    ],
 )
 def test_options_out_of_range_are_refused_before_any_work(
     bert_checkpoint: Path, tmp_path: Path, options: dict[str, object], message: str

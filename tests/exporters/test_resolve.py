@@ -11,9 +11,11 @@ import safetensors.torch
 import torch
 import transformers
 
+from benchmarks import zoo
 from ortolan.errors import ConfigError, MissingFileError, UnknownTaskError
 from ortolan_exporters import CheckpointError, UnsupportedArchitectureError
 from ortolan_exporters.config import ExportConfig
+from ortolan_exporters.example_inputs import Vocabulary
 from ortolan_exporters.resolve import Checkpoint, resolve
 from tests import tiny
 
@@ -62,14 +64,14 @@ def test_folder_without_config_is_refused(checkpoint: Path) -> None:
 
 
 def test_unsupported_architecture_lists_those_there_are(checkpoint: Path) -> None:
-    transformers.GPT2Config().save_pretrained(checkpoint)
-    with pytest.raises(UnsupportedArchitectureError, match="'gpt2' requested, .*; use one of bert, distilbert"):
+    transformers.TrOCRConfig().save_pretrained(checkpoint)
+    with pytest.raises(UnsupportedArchitectureError, match="'trocr' requested, .*; use one of albert, bart, bert, "):
         load(checkpoint)
 
 
 def test_model_type_that_nobody_knows_lists_those_there_are(checkpoint: Path) -> None:
     edit_config(checkpoint, model_type="hal9000")
-    with pytest.raises(UnsupportedArchitectureError, match="'hal9000' requested, .*; use one of bert, distilbert"):
+    with pytest.raises(UnsupportedArchitectureError, match="'hal9000' requested, .*; use one of albert, bart, bert, "):
         load(checkpoint)
 
 
@@ -78,10 +80,51 @@ def test_unknown_task_lists_those_there_are(checkpoint: Path) -> None:
         load(checkpoint, task="telepathy")
 
 
-def test_base_checkpoint_without_head_asks_for_a_task(checkpoint: Path) -> None:
-    edit_config(checkpoint, architectures=["BertModel"])
-    with pytest.raises(UnknownTaskError, match=r"saved as \['BertModel'\]; pass task="):
+def test_checkpoint_of_no_known_class_asks_for_a_task(checkpoint: Path) -> None:
+    edit_config(checkpoint, architectures=["BertForPreTraining"])
+    with pytest.raises(UnknownTaskError, match=r"saved as \['BertForPreTraining'\]; pass task="):
         load(checkpoint)
+
+
+def test_base_checkpoint_gives_hidden_states(checkpoint: Path) -> None:
+    tiny.bert().bert.save_pretrained(checkpoint)
+    found = load(checkpoint)
+    assert (found.task, type(found.module).__name__) == ("feature-extraction", "BertModel")
+    assert found.outputs == {"last_hidden_state": ("batch", "sequence", 32)}
+    assert found.source["new_weights"] == []
+
+
+def test_pooler_that_hidden_states_do_not_need_may_be_missing(checkpoint: Path) -> None:
+    shutil.rmtree(checkpoint)
+    tiny.save_checkpoint(checkpoint, transformers.BertForMaskedLM(tiny.bert().config))
+    found = load(checkpoint, task="feature-extraction")
+    assert found.source["new_weights"] == []
+
+
+def test_module_list_makes_a_base_checkpoint_an_embedder(tmp_path: Path) -> None:
+    folder = zoo.save(tmp_path / "embedder", "mpnet", "sentence-embedding")
+    found = load(folder)
+    assert found.task == "sentence-embedding"
+    assert list(found.outputs) == ["last_hidden_state", "sentence_embedding"]
+    assert found.transformer is found.module.transformer
+    assert found.config is found.transformer.config
+    assert found.max_length == 94
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 20}', encoding="utf-8")
+    assert load(folder).max_length == 20
+    assert load(folder, task="feature-extraction").max_length == 94, "the limit is the embedder's"
+
+
+def test_embedder_without_a_module_list_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="sentence embeddings of .* requested, it carries no modules.json"):
+        load(checkpoint, task="sentence-embedding")
+
+
+def test_half_precision_checkpoint_is_read_as_float32(checkpoint: Path) -> None:
+    shutil.rmtree(checkpoint)
+    module = load(tiny.save_checkpoint(checkpoint, tiny.bert().to(torch.float16))).module
+    assert {value.dtype for value in module.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    wanted = tiny.bert().to(torch.float16).classifier.weight.float()
+    assert torch.equal(module.classifier.weight, wanted)
 
 
 def test_alias_of_a_task_is_understood(checkpoint: Path) -> None:
@@ -170,6 +213,15 @@ def test_shape_that_the_weights_do_not_fit_asks_for_from_scratch(checkpoint: Pat
         load(checkpoint, overrides={"hidden_size": 64})
 
 
+def test_new_head_has_as_many_classes_as_asked_and_needs_training(checkpoint: Path) -> None:
+    with pytest.warns(
+        UserWarning, match="classifier.bias, classifier.weight are new, from seed 7; the head needs trai"
+    ):
+        found = load(checkpoint, num_labels=10, seed=7)
+    assert found.outputs == {"logits": ("batch", 10)}
+    assert found.source["new_weights"] == ["classifier.bias", "classifier.weight"]
+
+
 def test_new_head_is_the_same_for_the_same_seed(checkpoint: Path) -> None:
     with pytest.warns(UserWarning, match="the head needs training"):
         first, second, other = (
@@ -231,3 +283,79 @@ def test_module_with_nan_is_refused() -> None:
 def test_revision_of_a_folder_is_refused(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match="revision 'main' requested, .* is a folder, which has none"):
         load(checkpoint, revision="main")
+
+
+def test_limits_of_model_and_tokenizer_are_both_kept() -> None:
+    module = tiny.bert()
+    assert resolve(module, tiny.tokenizer(max_length=16), ExportConfig()).max_length == 16
+    assert resolve(module, tiny.tokenizer(max_length=1000), ExportConfig()).max_length == 64
+
+
+def test_model_without_a_limit_reads_as_much_as_t5_was_trained_with() -> None:
+    module = zoo.model_for("t5", "feature-extraction", max_position_embeddings=None)
+    words = zoo.tokenizer_for("t5")
+    words.model_max_length = int(1e30)
+    assert resolve(module, words, ExportConfig(task="feature-extraction")).max_length == 512
+
+
+def test_random_tokens_are_drawn_from_those_of_the_model() -> None:
+    found = resolve(tiny.bert(), tiny.tokenizer(), ExportConfig())
+    assert found.vocabulary == Vocabulary(found.config.vocab_size, pad_id=0, end_id=None)
+    bart = resolve(zoo.model_for("bart", "text-classification"), zoo.tokenizer_for("bart"), ExportConfig())
+    assert bart.vocabulary == Vocabulary(600, pad_id=1, end_id=2)
+
+
+def test_task_of_a_module_is_that_of_its_class() -> None:
+    tagger = zoo.model_for("bert", "token-classification")
+    assert resolve(tagger, zoo.tokenizer_for("bert"), ExportConfig()).task == "token-classification"
+    body = zoo.model_for("bert", "feature-extraction")
+    assert resolve(body, zoo.tokenizer_for("bert"), ExportConfig()).task == "feature-extraction"
+
+
+def test_padding_of_a_tokenizer_without_one_is_its_end_token() -> None:
+    words = zoo.tokenizer_for("gpt2")
+    assert words.pad_token is None
+    module = zoo.model_for("gpt2", "text-classification", pad_token_id=None)
+    found = resolve(module, words, ExportConfig())
+    assert found.tokenizer.pad_token == "<|endoftext|>"
+    assert found.config.pad_token_id == found.tokenizer.pad_token_id
+    assert module.config.pad_token_id is None, "the caller's module is not changed"
+
+
+def test_tokenizer_without_padding_and_end_is_refused() -> None:
+    words = zoo.tokenizer_for("gpt2")
+    words.eos_token = None
+    with pytest.raises(CheckpointError, match="neither a padding token nor an end token to use for one; set tokenizer"):
+        resolve(zoo.model_for("gpt2", "text-classification"), words, ExportConfig())
+
+
+def test_tokenizer_with_more_tokens_than_embeddings_is_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"it has \d+ tokens and the model 20 embeddings"):
+        resolve(tiny.bert(vocab_size=20), tiny.tokenizer(), ExportConfig())
+
+
+def test_layers_that_are_asked_for_are_declared_after_the_outputs_of_the_head(checkpoint: Path) -> None:
+    found = load(checkpoint, outputs=("hidden_states", "attentions"))
+    assert list(found.outputs) == [
+        "logits",
+        *(f"hidden_states.{layer}" for layer in range(3)),
+        *(f"attentions.{layer}" for layer in range(2)),
+    ]
+    assert found.outputs["hidden_states.0"] == ("batch", "sequence", 32)
+    assert found.outputs["attentions.1"] == ("batch", 4, "sequence", "sequence")
+
+
+def test_layers_that_a_model_does_not_return_are_refused() -> None:
+    bart, words = zoo.model_for("bart", "text-classification"), zoo.tokenizer_for("bart")
+    with pytest.raises(
+        UnsupportedArchitectureError,
+        match=r"outputs logits, hidden_states requested, BartForSequenceClassification does not return them",
+    ):
+        resolve(bart, words, ExportConfig(outputs=("hidden_states",)))
+
+
+def test_model_that_reads_no_text_is_refused() -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    module = transformers.ViTModel(transformers.ViTConfig(**sizes))
+    with pytest.raises(UnsupportedArchitectureError, match="'vit' requested"):
+        resolve(module, tiny.tokenizer(), ExportConfig(task="feature-extraction"))

@@ -43,12 +43,14 @@ class Head:
         classes: Name of transformers' table of the classes that have this head, by `model_type`.
         outputs: Outputs of its graph.
         metric: What `score` measures; empty where there is nothing to measure.
+        least_agreement: Share of decisions that a precision must not change, where no labelled texts decide.
     """
 
     task: str
     classes: str
     outputs: ClassVar[Mapping[str, Axes]]
     metric: str
+    least_agreement: float = 0.0
 
     def answer(self, module: Any, inputs: Mapping[str, torch.Tensor], **options: Any) -> dict[str, Any]:
         """Ask a module of transformers.

@@ -37,11 +37,12 @@ class GemmToMatMul:
 
     @staticmethod
     def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
-        weight, matrix = node.inputs[1], weight_of(node, 1)
-        assert weight is not None  # _fits has looked
+        stored, matrix = node.inputs[1], weight_of(node, 1)
+        assert stored is not None  # _fits has looked
         assert matrix is not None
+        weight = stored
         if _is_turned(node):
-            weight = constant(graph, f"{weight.name}.transposed", np.ascontiguousarray(matrix.T))
+            weight = constant(graph, f"{stored.name}.transposed", np.ascontiguousarray(matrix.T))
         product = ir.node("MatMul", [node.inputs[0], weight], name=node.name)
         new, output = [product], product.outputs[0]
         if len(node.inputs) > 2 and node.inputs[2] is not None:
@@ -49,6 +50,8 @@ class GemmToMatMul:
             new.append(ir.node("Add", [output, node.inputs[2]]))
             output = new[-1].outputs[0]
         replace_node(graph, node, new, output)
+        if not stored.uses():
+            del graph.initializers[str(stored.name)]
 
 
 def _is_plain(node: ir.Node) -> bool:

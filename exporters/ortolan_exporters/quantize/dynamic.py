@@ -37,16 +37,17 @@ class _Dynamic:
 
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
-        self._quantized: dict[ir.Value, Quantized] = {}
+        self._quantized: dict[str, Quantized] = {}  # by name: a product that is replaced hands its name on
 
     def quantize(self, x: ir.Value) -> Quantized:
-        if x not in self._quantized:
+        name = str(x.name)
+        if name not in self._quantized:
             node = ir.node("DynamicQuantizeLinear", [x], num_outputs=3)
             for value, part in zip(node.outputs, ("quantized", "scale", "zero_point"), strict=True):
-                value.name = f"{x.name}.{part}"
+                value.name = f"{name}.{part}"
             insert_after_value(self._graph, x, node)
-            self._quantized[x] = Quantized(*node.outputs)
-        return self._quantized[x]
+            self._quantized[name] = Quantized(*node.outputs)
+        return self._quantized[name]
 
     def product(self, node: ir.Node, weight: Weight) -> None:
         x = self.quantize(activation_of(node))

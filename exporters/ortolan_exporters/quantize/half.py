@@ -42,6 +42,9 @@ NORM = frozenset({"Sub", "Sqrt", "Reciprocal", "Pow", "Clip", "Max", "Expand"})
 POSITIONS = frozenset({"Sin", "Cos"})
 """What is made of positions, which float16 can't tell apart from 2048 on."""
 
+STATISTICS = (1, 2)
+"""Outputs of LayerNormalization and its relatives that are float32 in any case: mean and inverse deviation."""
+
 INTEGERS = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 BOOLEAN = frozenset({"And", "Or", "Not", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN", "IsInf"})
 INDEX = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin"})
@@ -106,8 +109,9 @@ class _Conversion:
                 node.replace_input_with(index, self._in_type(value, wanted))
         if wanted == ir.DataType.FLOAT16:
             self._convert_attributes(node)
-            for value in node.outputs:
-                if value.dtype == ir.DataType.FLOAT:
+            is_norm = node.op_type.endswith("LayerNormalization")
+            for index, value in enumerate(node.outputs):
+                if value.dtype == ir.DataType.FLOAT and not (is_norm and index in STATISTICS):
                     value.type = ir.TensorType(wanted)
 
     def restore_outputs(self) -> None:

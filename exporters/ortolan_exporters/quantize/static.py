@@ -43,45 +43,47 @@ class _Static:
     def __init__(self, graph: ir.Graph, ranges: Mapping[str, Range]) -> None:
         self._graph = graph
         self._ranges = ranges
-        self._quantized: dict[ir.Value, Quantized] = {}
-        self._restored: dict[ir.Value, ir.Value] = {}
+        self._quantized: dict[str, Quantized] = {}  # by name: a product that is replaced hands its name on
+        self._restored: dict[str, ir.Value] = {}
 
     def quantize(self, x: ir.Value) -> Quantized:
-        if x not in self._quantized:
-            found = self._ranges.get(str(x.name))
+        name = str(x.name)
+        if name not in self._quantized:
+            found = self._ranges.get(name)
             if found is None:
-                raise QuantizeError("int8 requested", f"no range is known for '{x.name}'", "calibrate this graph")
-            scale = constant(self._graph, f"{x.name}.scale", np.array(found.scale, np.float32))
-            zero_point = constant(self._graph, f"{x.name}.zero_point", np.array(found.zero_point, np.uint8))
-            integers = self._insert("QuantizeLinear", x, scale, zero_point, name=f"{x.name}.quantized")
-            self._quantized[x] = Quantized(integers, scale, zero_point)
-        return self._quantized[x]
+                raise QuantizeError("int8 requested", f"no range is known for '{name}'", "calibrate this graph")
+            scale = constant(self._graph, f"{name}.scale", np.array(found.scale, np.float32))
+            zero_point = constant(self._graph, f"{name}.zero_point", np.array(found.zero_point, np.uint8))
+            integers = self._insert("QuantizeLinear", x, scale, zero_point, name=f"{name}.quantized")
+            self._quantized[name] = Quantized(integers, scale, zero_point)
+        return self._quantized[name]
 
     def product(self, node: ir.Node, weight: Weight) -> None:
         x = activation_of(node)
         # ONNX Runtime's MatMulAddFusion makes Gemm of a product of two axes and its bias, and nothing fuses that one
         is_flat = x.shape is None or len(x.shape) < 3
-        integers = self.quantize(x)
-        if weight.integers not in self._restored:
-            name = f"{weight.integers.name}.float"
-            self._restored[weight.integers] = self._insert("DequantizeLinear", *weight, name=name, axis=1)
-        operand = self._restore(x, integers, is_flat)
-        product = ir.node("MatMul", [operand, self._restored[weight.integers]], name=node.name)
+        operands = [self._restore_activation(x, is_flat), self._restore_weight(weight)]
+        product = ir.node("MatMul", operands, name=node.name)
         new = [product]
         if is_flat:
             product.outputs[0].name = f"{node.outputs[0].name}.lifted"
             new.append(ir.node("Squeeze", [product.outputs[0], self._first_axis()]))
         replace_node(self._graph, node, new, new[-1].outputs[0])
 
-    def _restore(self, x: ir.Value, quantized: Quantized, is_flat: bool) -> ir.Value:
-        if x not in self._restored:
-            integers, name = quantized.integers, f"{x.name}.rounded"
+    def _restore_activation(self, x: ir.Value, is_flat: bool) -> ir.Value:
+        integers, scale, zero_point = self.quantize(x)
+        name = f"{x.name}.rounded"
+        if name not in self._restored:
             if is_flat:
                 integers = self._insert("Unsqueeze", integers, self._first_axis(), name=f"{integers.name}.lifted")
-            self._restored[x] = self._insert(
-                "DequantizeLinear", integers, quantized.scale, quantized.zero_point, name=name
-            )
-        return self._restored[x]
+            self._restored[name] = self._insert("DequantizeLinear", integers, scale, zero_point, name=name)
+        return self._restored[name]
+
+    def _restore_weight(self, weight: Weight) -> ir.Value:
+        name = f"{weight.integers.name}.rounded"
+        if name not in self._restored:
+            self._restored[name] = self._insert("DequantizeLinear", *weight, name=name, axis=1)
+        return self._restored[name]
 
     def _first_axis(self) -> ir.Value:
         return constant(self._graph, "quantize.first_axis", np.array([0], np.int64))
