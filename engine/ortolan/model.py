@@ -196,7 +196,8 @@ class Model:
 
     def _probe(self) -> None:
         golden = self.artifact.manifest.golden_inputs
-        self(**self.tokenizer.pad(self.tokenizer.encode([golden[0].input if golden else TextInput("a")])))
+        text = golden[0].input if golden else TextInput("a")
+        self(**self.tokenizer.pad(self.tokenizer.encode([text], self.tokenizer.truncation(True, None))))
 
     def _check_shapes(self, feed: Mapping[str, Array]) -> None:
         shapes = {name: array.shape for name, array in feed.items()}

@@ -65,7 +65,8 @@ def verify(path: str | Path) -> list[Check]:
         checks.append(Check("files", False, error.found))
     try:
         tokenizer = Tokenizer.load(artifact.folder, max_length=manifest.max_length)
-        encodings = tokenizer.encode([golden.input for golden in manifest.golden_inputs])
+        cut = tokenizer.truncation(True, None)  # as at export, where long texts are read up to the model's limit
+        encodings = tokenizer.encode([golden.input for golden in manifest.golden_inputs], cut)
     except (ArtifactError, RequestError) as error:
         return [*checks, Check("tokenizer", False, str(error))]
     wrong = [g.text for g, e in zip(manifest.golden_inputs, encodings, strict=True) if g.input_ids != e.ids]
@@ -95,12 +96,13 @@ def golden_sample(outputs: Mapping[str, Array], count: int) -> list[float]:
 
 def _replay(artifact: Artifact, tokenizer: Tokenizer, precision: Precision, record: PrecisionRecord) -> Check:
     name = f"golden outputs, {precision}"
+    cut = tokenizer.truncation(True, None)
     try:
         session = open_session(artifact, provider_named("cpu"), SessionConfig(provider="cpu"), precision)
         model = Model(artifact, tokenizer, session, precision, "verify")
         # one at a time, as they were recorded: int8 results depend on the neighbours in a batch
         rows = [
-            golden_sample(model(**tokenizer.pad(tokenizer.encode([golden.input]))), len(values))
+            golden_sample(model(**tokenizer.pad(tokenizer.encode([golden.input], cut))), len(values))
             for golden, values in zip(artifact.manifest.golden_inputs, record.golden.values, strict=True)
         ]
     except ProviderError:

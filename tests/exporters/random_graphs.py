@@ -75,6 +75,7 @@ class Sketch:
         tokens: Values [B, S, H].
         singles: Values [B, 1, H], one token kept or made of all.
         rows: Values [B, H].
+        results: Values that must be outputs.
     """
 
     def __init__(self, seed: int) -> None:
@@ -92,6 +93,7 @@ class Sketch:
         self.tokens: list[ir.Value] = []
         self.singles: list[ir.Value] = []
         self.rows: list[ir.Value] = []
+        self.results: list[ir.Value] = []
         if self.one_in(3):
             self.weight((self.hidden, self.hidden), "unread.weight")
         self.choose([_embed, _embed, _read_embeddings])(self)
@@ -178,6 +180,11 @@ class Sketch:
         self._nodes.append(node)
         return node.outputs[0]
 
+    def other_outputs(self, value: ir.Value) -> Sequence[ir.Value]:
+        """What the node that computes a value computes beside it."""
+        node = value.producer()
+        return () if node is None else node.outputs[1:]
+
     def values(self) -> list[ir.Value]:
         """What the nodes so far compute."""
         return [value for node in self._nodes for value in node.outputs]
@@ -206,8 +213,8 @@ class Sketch:
         return made
 
     def model(self) -> ir.Model:
-        """The graph of all that, whose outputs are the latest value and a few others."""
-        outputs = [self._nodes[-1].outputs[0]]
+        """The graph of all that, whose outputs are the latest value, the results and a few others."""
+        outputs = [self._nodes[-1].outputs[0], *self.results]
         for _ in range(self.choose([0, 0, 1, 2])):
             candidates = [value for value in self.values() if value not in outputs]
             if candidates:
@@ -302,19 +309,20 @@ def _combine(sketch: Sketch) -> None:
 
 
 def _layer_norm(sketch: Sketch) -> None:
-    """Normalise each token, and now and then read the mean that was subtracted."""
+    """Normalise each token, and now and then use the mean that was subtracted."""
     values = sketch.pool(sketch.tokens, sketch.singles)
     x = sketch.some(values)
     shape = sketch.shape_of(x)
     bias = [sketch.weight((sketch.hidden,))] if sketch.coin() else []
     inputs = [x, sketch.weight((sketch.hidden,)), *bias]
-    shapes = [shape, (*shape[:2], 1), (*shape[:2], 1)] if sketch.one_in(4) else [shape]
+    shapes = [shape, (*shape[:2], 1), (*shape[:2], 1)] if sketch.one_in(3) else [shape]
     y = sketch.node("LayerNormalization", inputs, *shapes, axis=sketch.choose([-1, 2]), epsilon=1e-5)
     values.append(y)
-    if len(shapes) > 1 and sketch.coin():
-        node = y.producer()
-        assert node is not None
-        values.append(sketch.node("Add", [y, node.outputs[1]], shape))
+    for mean in sketch.other_outputs(y)[:1]:
+        if sketch.coin():
+            values.append(sketch.node("Add", [y, mean], shape))
+        elif sketch.coin():
+            sketch.results.append(mean)
 
 
 def _product(sketch: Sketch, x: ir.Value, width: int, *, bias: bool) -> ir.Value:
@@ -415,6 +423,7 @@ def _attention(sketch: Sketch) -> None:
     if sketch.one_in(5):
         query, key = x, source
     y = _attend(sketch, query, key, value)
+    sketch.results.extend(sketch.other_outputs(y) if sketch.coin() else ())
     y = _product(sketch, y, hidden, bias=sketch.coin())
     sketch.tokens.append(sketch.node("Add", [y, x], sketch.shape_of(x)) if sketch.coin() else y)
 
@@ -471,13 +480,24 @@ def _score_bias(sketch: Sketch, x: ir.Value) -> ir.Value:
 
 
 def _select(sketch: Sketch) -> None:
+    _select_from(sketch, sketch.some(sketch.pool(sketch.tokens, sketch.singles)))
+
+
+def _last_layer(sketch: Sketch) -> None:
+    """A layer of whose result one token is read and no other."""
+    _attention(sketch)
+    if sketch.coin():
+        _feed_forward(sketch)
+    _select_from(sketch, sketch.tokens.pop())
+
+
+def _select_from(sketch: Sketch, x: ir.Value) -> None:
     """The first or the last token of each text, with or without its axis."""
-    x = sketch.some(sketch.pool(sketch.tokens, sketch.singles))
     which, keeps_axis = sketch.choose([0, 0, -1]), sketch.one_in(3)
     index = sketch.constant(np.array([which] if keeps_axis else which))
     shape = (BATCH, 1, sketch.hidden) if keeps_axis else (BATCH, sketch.hidden)
     name = "" if which else f"{x.name}.first"
-    y = sketch.node("Gather", [x, index], shape, axis=sketch.choose([1, 1, -2]), name=name)
+    y = sketch.node("Gather", [x, index], shape, axis=sketch.choose([1, 1, 1, -2]), name=name)
     (sketch.singles if keeps_axis else sketch.rows).append(y)
 
 
@@ -536,7 +556,7 @@ def _gemm_bias(sketch: Sketch, length: Axis) -> list[ir.Value]:
 
 def _classify(sketch: Sketch) -> None:
     """The head of a classifier: a token or the mean of all, a layer, and a product with a column for each label."""
-    sketch.choose([_select, _mean])(sketch)
+    sketch.choose([_select, _last_layer, _mean])(sketch)
     pooled = sketch.node("Tanh", [_any_gemm(sketch, _row(sketch))], (BATCH, sketch.hidden))
     sketch.node("Gemm", [pooled, sketch.weight((3, sketch.hidden), f"{pooled.name}.weight")], (BATCH, 3), transB=1)
 
@@ -554,7 +574,7 @@ def _word_scores(sketch: Sketch) -> None:
 
 
 STEPS: tuple[Step, ...] = (
-    *(_attention, _attention, _attention, _attention, _attention, _attention),
+    *(_attention, _attention, _attention, _attention, _last_layer, _last_layer, _last_layer),
     *(_feed_forward, _layer_norm, _linear, _batched_product, _elementwise, _elementwise, _combine, _combine),
     *(_reshape_chain, _select, _select, _mean, _gemm, _gemm, _flat_gemm, _word_scores),
 )

@@ -277,7 +277,7 @@ def test_choice_of_another_token_is_left_alone() -> None:
     check(last_layer(index=2), SelectEarly(), 0, **LAST_FEED)
 
 
-@pytest.mark.parametrize("form", ["fused", "unfused", "packed"])
+@pytest.mark.parametrize("form", ["fused", "unfused"])  # packed is one product for all tokens: it can't be
 def test_every_form_of_attention_takes_a_single_query(form: AttentionForm) -> None:
     model = last_layer()
     before = run(model, **LAST_FEED)[0]

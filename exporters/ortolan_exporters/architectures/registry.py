@@ -71,7 +71,8 @@ def architecture_of(config: Any, *, trust_remote_code: bool = False) -> Architec
         return remote_architecture(config, like, classes)
     if model_type in ARCHITECTURES:
         return ARCHITECTURES[str(model_type)]
-    if not model_type or not any(class_name(Architecture(str(model_type)), task) for task in HEADS):
+    reads_text = getattr(config, "vocab_size", None) is not None
+    if not reads_text or not any(class_name(Architecture(str(model_type)), task) for task in HEADS):
         raise UnsupportedArchitectureError(
             f"export of model_type {model_type!r} requested",
             "transformers has no encoder or classifier of that type",

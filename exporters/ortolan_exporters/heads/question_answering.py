@@ -71,7 +71,10 @@ class QuestionAnswering(Head):
                     "it has no question, context and answers",
                     '{"question": ..., "context": ..., "answers": [...]}',
                 )
-            encoding, spans = encode_question(tokenizer, question, context, max_length)
+            try:
+                encoding, spans = encode_question(tokenizer, question, context, max_length)
+            except Exception as error:  # tokenizers raises plain Exception
+                raise invalid_line(path, number, "its question leaves no room for the context") from error
             encodings.append(encoding)
             answers.append(_Answer(list(texts or ()), context, spans))
         return Examples(encodings, answers)

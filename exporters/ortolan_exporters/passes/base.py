@@ -37,16 +37,16 @@ def run_passes(model: ir.Model, passes: Sequence[Pass]) -> dict[str, int]:
     """Run passes in order.
 
     Returns:
-        For each pass, by name, how many places it rewrote.
+        For each pass, by name, how many places it rewrote, all times together.
 
     Raises:
         PassError: A pass changed the inputs or outputs of the graph, or raised.
     """
     before = _interface(model)
-    counts = {}
+    counts: dict[str, int] = {}
     for one in passes:
         try:
-            counts[one.name] = one(model).modified
+            counts[one.name] = counts.get(one.name, 0) + one(model).modified
         except (ValueError, KeyError, TypeError) as error:
             raise PassError(f"pass '{one.name}' requested", f"it failed ({error})", "please report this") from error
         if _interface(model) != before:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ortolan_exporters.passes.base import PassResult
-from ortolan_exporters.passes.rewrite import array_of, constant, is_constant, replace_node, weight_of
+from ortolan_exporters.passes.rewrite import array_of, constant, has_one_result, is_constant, replace_node, weight_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class PackAttention:
         return PassResult(model, modified)
 
     def _projections(self, node: ir.Node) -> list[_Projection] | None:
-        if any(value is not None for value in (*node.inputs[3:4], *node.inputs[5:])):
+        if any(value is not None for value in (*node.inputs[3:4], *node.inputs[5:])) or not has_one_result(node):
             return None
         found = [_projection(value) for value in node.inputs[:3]]
         known = [one for one in found if one is not None and not self._is_apart(one.weight)]

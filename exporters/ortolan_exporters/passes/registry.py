@@ -19,7 +19,14 @@ from ortolan_exporters.passes.unfuse_attention import UnfuseAttention
 AttentionForm = Literal["fused", "unfused", "packed", "own"]
 """One operator; its parts; one operator with the projections before it; what the module itself computes."""
 
-CLEAN_UP: tuple[Pass, ...] = (CancelReshapes(), GemmToMatMul(), ShareWeights(), PruneUnused(), SelectEarly())
+CLEAN_UP: tuple[Pass, ...] = (
+    PruneUnused(),
+    CancelReshapes(),
+    GemmToMatMul(),
+    ShareWeights(),
+    PruneUnused(),
+    SelectEarly(),
+)
 
 
 def attention_forms(model: ir.Model, keep_fp32: Collection[str] = ()) -> dict[AttentionForm, ir.Model]:

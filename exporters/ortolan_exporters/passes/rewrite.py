@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -30,13 +31,42 @@ def insert_after_value(graph: ir.Graph, value: ir.Value, node: ir.Node) -> None:
 
 
 def constant(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    """Give the graph an initializer, or find the one of that name."""
-    if name in graph.initializers:
-        return graph.initializers[name]
+    """Give the graph an initializer, or find the one of that name that holds the same.
+
+    Where something else has the name, a number is added to it.
+    """
+    known = _values_by_name(graph)
+    for candidate in _numbered(name):
+        value = known.get(candidate)
+        if value is None:
+            name = candidate
+            break
+        if is_constant(value) and array_of(value).dtype == array.dtype and np.array_equal(array_of(value), array):
+            return value
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """Return a name that no value of the graph has: this one, or this one with a number."""
+    known = _values_by_name(graph)
+    return next(candidate for candidate in _numbered(name) if candidate not in known)
+
+
+def _values_by_name(graph: ir.Graph) -> dict[str | None, ir.Value]:
+    computed = (value for node in graph for value in node.outputs)
+    return {value.name: value for value in (*graph.inputs, *graph.initializers.values(), *computed)}
+
+
+def _numbered(name: str) -> Iterator[str]:
+    return itertools.chain([name], (f"{name}.{number}" for number in itertools.count(1)))
+
+
+def has_one_result(node: ir.Node) -> bool:
+    """Whether nobody reads what a node computes beside its first output: means, a cache."""
+    return not any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
 
 
 def is_constant(value: ir.Value | None) -> TypeGuard[ir.Value]:

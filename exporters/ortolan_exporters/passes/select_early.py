@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from ortolan_exporters.passes.base import PassResult
-from ortolan_exporters.passes.rewrite import constant
+from ortolan_exporters.passes.rewrite import constant, free_name, has_one_result
 
 UNARY = frozenset({"Gelu", "Relu", "Tanh", "Erf", "Sigmoid", "Cast", "Identity"})
 TOKEN_AXIS = 1
@@ -26,18 +28,19 @@ class SelectEarly:
     def __call__(self, model: ir.Model) -> PassResult:
         """Move every such choice as far up as it goes."""
         chosen = _nodes_on_first_token(model.graph)
-        operands = {
-            value: None
-            for node in chosen
-            for value in _token_operands(node)
-            if value.producer() not in chosen and not _is_first_of(value)
-        }
-        for value in operands:
-            _cut(model.graph, value, chosen)
-        for node in chosen if operands else ():
+        cuts: dict[ir.Value, list[tuple[ir.Node, int]]] = {}
+        for node in model.graph:
+            for index, value in enumerate(node.inputs if node in chosen else ()):
+                if value is None or not _reads_tokens(node, index):
+                    continue
+                if value.producer() not in chosen and not _is_first_of(value):
+                    cuts.setdefault(value, []).append((node, index))
+        for value, users in cuts.items():
+            _cut(model.graph, value, users)
+        for node in chosen if cuts else ():
             for output in node.outputs:
                 _shorten(output)
-        return PassResult(model, len(operands))
+        return PassResult(model, len(cuts))
 
 
 def _nodes_on_first_token(graph: ir.Graph) -> set[ir.Node]:
@@ -46,7 +49,7 @@ def _nodes_on_first_token(graph: ir.Graph) -> set[ir.Node]:
     for node in reversed(graph):
         value = node.outputs[0]
         users = value.uses()
-        if not users or value.is_graph_output() or not _token_operands(node):
+        if not users or value.is_graph_output() or not has_one_result(node) or not _token_operands(node):
             continue
         if all(_is_choice(user, index) or (user in chosen and _reads_tokens(user, index)) for user, index in users):
             chosen.add(node)
@@ -73,7 +76,7 @@ def _token_operands(node: ir.Node) -> list[ir.Value]:
         candidates = node.inputs[:1] if weight is not None and weight.const_value is not None else ()
     elif node.op_type in ("Add", "Mul", "Sub"):
         candidates = tuple(value for value in node.inputs if value is not None and value.const_value is None)
-    elif node.op_type == "MultiHeadAttention":
+    elif node.op_type == "MultiHeadAttention" and _treats_queries_alike(node):
         candidates = node.inputs[:1]  # each query has a result of its own; keys and values serve all of them
     else:
         return []
@@ -82,6 +85,13 @@ def _token_operands(node: ir.Node) -> list[ir.Value]:
     if node.op_type in ("Add", "Mul", "Sub"):  # broadcasting an axis of 1 over the tokens would not survive the cut
         has_tokens = has_tokens and len({str(value.shape) for value in operands}) == 1
     return operands if has_tokens else []
+
+
+def _treats_queries_alike(node: ir.Node) -> bool:
+    """Whether nothing in an attention depends on which query it is: no causal order, no row of a mask or of a bias."""
+    mask, bias = (node.inputs[index] if index < len(node.inputs) else None for index in (4, 5))
+    masks_keys = mask is None or (mask.shape is not None and len(mask.shape) < 3)
+    return masks_keys and bias is None and not node.attributes.get_int("unidirectional", 0)
 
 
 def _reads_tokens(node: ir.Node, index: int) -> bool:
@@ -93,14 +103,13 @@ def _is_first_of(value: ir.Value) -> bool:
     return value.shape is not None and value.shape[TOKEN_AXIS] == 1
 
 
-def _cut(graph: ir.Graph, value: ir.Value, chosen: set[ir.Node]) -> None:
-    """Give the chosen nodes the first token of a value, and leave the whole to the others."""
+def _cut(graph: ir.Graph, value: ir.Value, users: Sequence[tuple[ir.Node, int]]) -> None:
+    """Give these users the first token of a value, and leave the whole to the others."""
     first = constant(graph, FIRST, np.array([0], np.int64))
     node = ir.node("Gather", [value, first], {"axis": TOKEN_AXIS})
     cut = node.outputs[0]
-    cut.name, cut.type, cut.shape = f"{value.name}.first", value.type, value.shape
+    cut.name, cut.type, cut.shape = free_name(graph, f"{value.name}.first"), value.type, value.shape
     _shorten(cut)
-    users = [(user, index) for user, index in value.uses() if user in chosen and _reads_tokens(user, index)]
     for user, index in users:
         user.replace_input_with(index, cut)
     producer = value.producer()

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ortolan_exporters.passes.base import PassResult
-from ortolan_exporters.passes.rewrite import constant, replace_node
+from ortolan_exporters.passes.rewrite import constant, has_one_result, replace_node
 
 MASKED = np.float32(-10000.0)
 """Added to the scores of padding, ONNX Runtime's own mask value: exp() of it is zero in float32, and no row of
@@ -16,7 +16,7 @@ scores can become NaN."""
 
 
 class UnfuseAttention:
-    """MultiHeadAttention(q, k, v, -, mask) without other inputs becomes the operators it stands for.
+    """MultiHeadAttention(q, k, v, -, mask) with nothing but a scale becomes the operators it stands for.
 
     Faster on the CPU provider, where ONNX Runtime then fuses scale and transposes into the matrix products; measured
     at each export. One bias is made of each padding mask and shared by all layers.
@@ -34,12 +34,12 @@ class UnfuseAttention:
 
     @staticmethod
     def _fits(node: ir.Node) -> bool:
-        given = [value is not None for value in node.inputs]
-        query = node.inputs[0]
-        sizes_known = query is not None and _hidden(query) > 0
-        mask = node.inputs[4] if len(given) > 4 else None
+        sizes = {0 if value is None else _hidden(value) for value in (*node.inputs, None)[:3]}
+        mask = node.inputs[4] if len(node.inputs) > 4 else None
         is_padding_mask = mask is None or (mask.shape is not None and len(mask.shape) == 2)
-        return given[:3] == [True] * 3 and not any(given[3:4] + given[5:]) and sizes_known and is_padding_mask
+        others = [value for value in (*node.inputs[3:4], *node.inputs[5:]) if value is not None]
+        is_plain = not others and set(node.attributes) <= {"num_heads", "scale"} and has_one_result(node)
+        return is_plain and len(sizes) == 1 and 0 not in sizes and is_padding_mask
 
     @staticmethod
     def _rewrite(graph: ir.Graph, node: ir.Node, biases: dict[ir.Value, ir.Value]) -> None:
@@ -84,9 +84,9 @@ class _Builder:
         return node.outputs[0]
 
 
-def _hidden(query: ir.Value) -> int:
-    """Length of the last axis, or 0 where it is not a fixed number."""
-    last = None if query.shape is None else query.shape[-1]
+def _hidden(value: ir.Value) -> int:
+    """H of [B, S, H], or 0 where a value has another form or H is not a fixed number."""
+    last = value.shape[2] if value.shape is not None and len(value.shape) == 3 else None
     return last if isinstance(last, int) else 0
 
 

@@ -107,7 +107,7 @@ def collect(model: ir.Model, feeds: Sequence[Feed]) -> dict[str, Histogram]:
     names = sorted({str(node.inputs[0].name) for node in _multiplying(model) if node.inputs[0] is not None})
     if not names or not feeds:
         found = "no texts" if names else "the graph has no matrix product with a constant matrix"
-        raise QuantizeError("ranges of activations requested", found, "give both")
+        raise QuantizeError("ranges of activations requested", found, "calibrate a float32 graph, on texts")
     with tempfile.TemporaryDirectory() as folder:
         path = save_graph(_observed(model, names), Path(folder) / "observed.onnx")
         session = OrtSession(path, provider_named("cpu"), SessionConfig(provider="cpu"), ())
