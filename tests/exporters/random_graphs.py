@@ -413,14 +413,14 @@ def _attention(sketch: Sketch) -> None:
     crosses = sketch.one_in(6)
     source = sketch.input("memory", FLOAT, (BATCH, MEMORY, hidden)) if crosses else x
     biases = sketch.choose([(True, True, True), (True, True, True), (False, False, False), (True, False, True)])
-    width = sketch.choose([hidden, hidden, hidden, hidden, 2 * hidden])
+    width = 2 * hidden if sketch.one_in(6) else hidden
     query, key, value = (
         _product(sketch, one, to, bias=bias)
         for one, to, bias in zip((x, source, source), (hidden, hidden, width), biases, strict=True)
     )
     if sketch.one_in(3):
         query = _reshapes(sketch, query)
-    if sketch.one_in(5):
+    if sketch.one_in(4):
         query, key = x, source
     y = _attend(sketch, query, key, value)
     sketch.results.extend(sketch.other_outputs(y) if sketch.coin() else ())
@@ -439,11 +439,11 @@ def _attend(sketch: Sketch, query: ir.Value, key: ir.Value, value: ir.Value) -> 
     scale = sketch.choose([None, size**-0.5, 0.3, 1.0])
     if scale is not None:
         attributes["scale"] = scale
-    if length == SEQUENCE and (rank := sketch.choose([2, 2, None, 1, 3])):
+    if length == SEQUENCE and (rank := sketch.choose([2, 2, 2, None, None, 1, 3])):
         inputs[4] = sketch.mask(rank)
     extras = ["projection bias", "present", *(["heads first"] if width == sketch.hidden else [])]
     extras += ["score bias", "causal", "weak mask"] if length == SEQUENCE else []
-    more = sketch.choose(extras) if sketch.one_in(3) else None
+    more = sketch.choose(extras) if sketch.coin() else None
     if more == "projection bias":
         inputs[3] = sketch.weight((2 * sketch.hidden + width,))
     elif more == "heads first":

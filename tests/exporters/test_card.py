@@ -105,3 +105,21 @@ def test_size_and_length_are_told(checkpoint: Checkpoint) -> None:
     card = model_card(large, {"fp32": record("onnx/model.onnx", LABELS)})
     assert "bert, 67.0 million parameters" in card
     assert "Reads up to 64 tokens." in card
+
+
+def test_what_a_recipe_says_is_told(checkpoint: Checkpoint) -> None:
+    said = {
+        "license": "mit",
+        "evaluation": "accuracy on 2000 reviews",
+        "limits": ["English only."],
+        "notes": "Made up.",
+    }
+    card = model_card(
+        replace(checkpoint, source={**checkpoint.source, **said}), {"fp32": record("onnx/model.onnx", LABELS)}
+    )
+    lines = card.splitlines()
+    assert "license: mit" in lines[1 : lines.index("---", 1)]
+    assert {"The score is accuracy on 2000 reviews.", "- English only.", "Made up."} <= set(lines)
+    silent = model_card(checkpoint, {"fp32": record("onnx/model.onnx", LABELS)})
+    assert "license" not in silent
+    assert "Limits" not in silent

@@ -15,10 +15,12 @@ import transformers
 
 import ortolan
 from ortolan import Artifact, Model
+from ortolan.session.providers import provider_named
 from ortolan_exporters import ToleranceError, choose, export, recipe
 from ortolan_exporters.choose import Measured
 from ortolan_exporters.example_inputs import Vocabulary, example_batch
 from ortolan_exporters.graph_files import save_graph
+from ortolan_exporters.resolve import Checkpoint
 from tests import tiny
 from tests.exporters.parity import load
 
@@ -251,6 +253,26 @@ def test_form_that_was_judged_first_is_left_where_no_other_passes(
     artifact = export(bert_checkpoint, tmp_path / "out", precisions=("fp32",))
     assert artifact.manifest.precisions["fp32"].providers["cpu"]["attention"] == "fused"
     assert kinds(artifact.folder / FILES["fp32"])["MultiHeadAttention"] == 2
+
+
+def test_only_as_many_ways_are_timed_as_memory_holds(
+    bert: Checkpoint,
+    exported_in_all_precisions: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = dict.fromkeys(("fused", "unfused"), exported_in_all_precisions.folder / FILES["fp32"])
+    size = files["fused"].stat().st_size
+    monkeypatch.setattr(choose, "MAX_LOADED_BYTES", 3 * size)
+    timed = choose.measure(files, provider_named("cpu"), bert)
+    assert sorted((one.attention, one.disabled_optimizers) for one in timed) == [
+        ("fused", ()),
+        ("fused", SLOW),
+        ("unfused", ()),
+    ]
+    assert "3 of 4 ways to run it are timed: more would not fit in memory" in capsys.readouterr().err
+    monkeypatch.setattr(choose, "MAX_LOADED_BYTES", 0)
+    assert [one.attention for one in choose.measure(files, provider_named("cpu"), bert)] == ["fused"], "one is left"
 
 
 @pytest.mark.usefixtures("traced_before")

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ortolan_exporters.quality import Agreement, Alignment, Metric, agreement, decisions, faults, spearman
+from ortolan_exporters.quality import (
+    Agreement,
+    Alignment,
+    Metric,
+    agreement,
+    decisions,
+    faults,
+    mean_squared_difference,
+    spearman,
+)
 
 
 def logits(*probabilities: float) -> list[np.ndarray]:
@@ -187,6 +196,20 @@ def test_labelled_data_decides_where_there_is_any() -> None:
     doubtful = Agreement(100, 100, 0.9, 0.001, 0.01, 0.5)
     assert faults(doubtful, Metric("accuracy", 100, 0.9, 0.9), 0.01) == []
     assert faults(doubtful, None, 0.01) == ["expected drop 0.5000 of 0.01 allowed"]
+
+
+def test_decisions_must_stay_where_the_head_says_so_and_no_labelled_data_decides() -> None:
+    changed = Agreement(100, 100, 0.97, 0.001, 0.01, 0.002)
+    assert faults(changed, None, 0.01) == []
+    assert faults(changed, None, 0.01, 0.99) == ["same label 97.00%, 99% wanted"]
+    assert faults(changed, Metric("accuracy", 100, 0.9, 0.9), 0.01, 0.99) == []
+
+
+def test_mean_squared_difference_counts_every_number_alike() -> None:
+    wanted = [np.zeros((1, 2), np.float32), np.zeros((3, 2), np.float32)]
+    got = [np.array([[2, 0]], np.float32), np.full((3, 2), 1, np.float32)]
+    assert mean_squared_difference(got, wanted) == (4 + 6) / 8
+    assert mean_squared_difference(wanted, wanted) == 0
 
 
 def test_drop_over_the_limit_is_told_with_its_numbers() -> None:

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from ortolan_exporters import export
+from ortolan_exporters import choose, export
+from ortolan_exporters.choose import Measured
 from tests import tiny
+
+CHOICE = ("packed", ())
+"""Tests know it: on another day another way may have been quickest."""
+
+measure = choose.measure
+
+
+def measure_and_choose(*arguments: Any) -> list[Measured]:
+    """Measure as ever, and put that choice first."""
+    return sorted(measure(*arguments), key=lambda one: (one.attention, one.disabled_optimizers) != CHOICE)
 
 
 def main() -> None:
     """Export a tiny BERT, in fp32 and int8."""
+    choose.measure = measure_and_choose
     with tempfile.TemporaryDirectory() as folder:
         model = tiny.bert(id2label={0: "NEGATIVE", 1: "POSITIVE"})
         checkpoint = tiny.save_checkpoint(Path(folder) / "tiny-bert", model)
