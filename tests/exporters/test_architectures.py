@@ -20,8 +20,8 @@ import ortolan
 import ortolan_exporters.architectures
 from benchmarks import zoo
 from ortolan import Model
-from ortolan.errors import UnknownTaskError
-from ortolan_exporters import UnsupportedArchitectureError, export, recipe
+from ortolan.errors import OrtolanError, SessionError, UnknownTaskError
+from ortolan_exporters import ToleranceError, UnsupportedArchitectureError, export, recipe
 from ortolan_exporters.architectures.base import Architecture, inputs_of, last_token
 from ortolan_exporters.architectures.generic import generic_architecture
 from ortolan_exporters.architectures.registry import ARCHITECTURES, architecture_of, class_name, task_of, tasks_of
@@ -49,6 +49,12 @@ REST = [
     for task in tasks_of(architecture)
     if QUICK.get(model_type) != task
 ]
+
+REFUSED: dict[str, type[OrtolanError]] = {
+    "funnel": ToleranceError,  # its pooling leaves a graph for one length
+    "mbart": SessionError,  # it shifts tokens by a squeeze that does something else for one text than for two
+}
+"""Types whose graphs the gate refuses."""
 
 Traced = Callable[[str], tuple[Checkpoint, ir.Model]]
 
@@ -176,11 +182,23 @@ def test_every_other_architecture_and_head_answers_as_torch_does(model_type: str
 
 @pytest.mark.parity
 @pytest.mark.slow
-@pytest.mark.parametrize("model_type", sorted(zoo.TOKENIZERS.keys() - ARCHITECTURES.keys()))
+@pytest.mark.parametrize("model_type", sorted(zoo.TOKENIZERS.keys() - ARCHITECTURES.keys() - REFUSED.keys()))
 def test_architecture_without_a_file_of_its_own_answers_as_torch_does(model_type: str, tmp_path: Path) -> None:
     task = "text-classification"
     checkpoint = resolve(zoo.save(tmp_path / "checkpoint", model_type, task), None, ExportConfig(task=task))
     check_forms(checkpoint, trace(checkpoint), tmp_path)
+
+
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.parametrize(("model_type", "error"), REFUSED.items())
+def test_architecture_whose_graph_is_not_the_model_is_not_published(
+    model_type: str, error: type[OrtolanError], tmp_path: Path
+) -> None:
+    checkpoint = zoo.save(tmp_path / "checkpoint", model_type, "text-classification")
+    with pytest.raises(error):
+        export(checkpoint, tmp_path / "out", precisions=("fp32",))
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
 def config_of(model_type: str, **entries: object) -> transformers.PretrainedConfig:

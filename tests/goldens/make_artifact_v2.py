@@ -2,7 +2,8 @@
 
     python -m tests.goldens.make_artifact_v2
 
-Not to be run again once format 2 has been released: its bytes are the test.
+The one that is checked in is artifact-v1, converted to format 2: tests know its tolerances and its choices. What this
+makes has the same model and the same choices. Not to be run once format 2 has been released: its bytes are the test.
 """
 
 from __future__ import annotations
