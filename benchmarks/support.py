@@ -33,6 +33,7 @@ from ortolan.errors import OrtolanError
 from ortolan_exporters import choose, export
 from ortolan_exporters.architectures.registry import ARCHITECTURES, tasks_of
 from ortolan_exporters.config import ExportConfig
+from ortolan_exporters.errors import ToleranceError
 from ortolan_exporters.example_inputs import example_batch
 from ortolan_exporters.heads.base import ask
 from ortolan_exporters.resolve import resolve
@@ -107,14 +108,20 @@ def attempt(model_type: str, task: str) -> dict[str, Any]:
         checkpoint = zoo.save(Path(place) / "checkpoint", model_type, task, **SIZES)
         folder = Path(place) / "artifact"
         start = time.perf_counter()
+        refused: dict[str, str] = {}
         try:
-            artifact = export(checkpoint, folder, task, precisions=wanted)
+            try:
+                artifact = export(checkpoint, folder, task, precisions=wanted)
+            except ToleranceError as error:  # by the gate: of random weights some can't be quantized
+                refused["int8"] = error.found
+                artifact = export(checkpoint, folder, task, precisions=("fp32",))
         except OrtolanError as error:
             return {"error": f"{type(error).__name__}: {error}"[:400]}
         seconds = time.perf_counter() - start
         records = artifact.manifest.precisions
         return {
             "seconds": round(seconds, 1),
+            "refused": refused,
             "difference": _difference(checkpoint, folder, task),
             "quality": {name: dict(record.quality) for name, record in records.items()},
             "kept_fp32": {name: list(record.kept_fp32) for name, record in records.items()},
@@ -178,10 +185,11 @@ def _table(found: Mapping[str, Mapping[str, Any]]) -> str:
         if "error" in case:
             rows.append([*name.split(), "not exported", case["error"].replace("|", "/")[:120], "", ""])
             continue
-        kept = len(case["kept_fp32"]["int8"])
-        rows.append(
-            [*name.split(), f"{case['difference']:.1g}", _agreement(case["quality"]["int8"]), kept, case["seconds"]]
-        )
+        if "int8" in case["quality"]:
+            kept, int8 = len(case["kept_fp32"]["int8"]), _agreement(case["quality"]["int8"])
+        else:
+            kept, int8 = "", f"the gate refuses it: {case['refused']['int8']}"
+        rows.append([*name.split(), f"{case['difference']:.1g}", int8, kept, case["seconds"]])
     return plain_table(head, rows)
 
 

@@ -52,8 +52,8 @@ def multi_head_attention(
     Args:
         module: The attention layer; not read.
         query: float32 [B, N, S, D].
-        key: float32 [B, N, T, D].
-        value: float32 [B, N, T, D].
+        key: float32 [B, K, T, D]; K is N, or a divisor of it where heads share their keys and values.
+        value: float32 [B, K, T, D].
         attention_mask: What the function of that name made: int32 [B, T], float32 [B or 1, 1, S, T], or None.
         scaling: Factor of the scores; by default 1 / sqrt(D).
         position_bias: Added to the scores, float32 [1, N, S, T], or None.
@@ -68,7 +68,7 @@ def multi_head_attention(
         mask = None
     merged = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
-        [_merge_heads(query), _merge_heads(key), _merge_heads(value), None, mask, bias],
+        [_merge_heads(query), *(_merge_heads(_for_each_query(one, heads)) for one in (key, value)), None, mask, bias],
         {"num_heads": heads, "scale": float(size**-0.5 if scaling is None else scaling)},
         dtype=query.dtype,
         shape=(batch, length, heads * size),
@@ -113,6 +113,12 @@ def _choose(module: Any, name: str) -> None:
     module.set_attn_implementation(name)
     # classes that do not call the interface themselves refuse, with a warning; their masks are made by it all the same
     module.config._attn_implementation_internal = name
+
+
+def _for_each_query(states: torch.Tensor, heads: int) -> torch.Tensor:
+    """Repeat keys or values that several heads share, [B, K, T, D] to [B, N, T, D]: the operator does not."""
+    shared = heads // states.shape[1]
+    return states if shared == 1 else states.repeat_interleave(shared, dim=1)
 
 
 def _merge_heads(states: torch.Tensor) -> torch.Tensor:

@@ -104,7 +104,9 @@ class Workshop:
             raise ToleranceError(
                 f"{precision} of '{self._evidence.checkpoint.source['name']}' requested",
                 "; ".join(candidate.faults),
-                "please report this" if precision == "fp32" else "leave it out, or raise --max-drop",
+                "please report this"
+                if precision == "fp32"
+                else "leave it out, raise --max-drop, or let labelled texts decide (--eval)",
             )
         return self._publish(precision, ways, keep, candidate)
 

@@ -196,7 +196,7 @@ def faults(
         found: Differences to torch.
         metric: The score on labelled texts; None if there are none.
         max_drop: Most that the metric may fall, the expected drop be, or a mean cosine fall short of 1.
-        least_agreement: Share of decisions that must be the same, as the head says.
+        least_agreement: Share of decisions that must be the same, as the head says; one may change in any case.
 
     Returns:
         One sentence for each reason; none if it passes.
@@ -214,7 +214,9 @@ def faults(
         return reasons
     if metric is None and not found.expected_drop <= max_drop:
         reasons.append(f"expected drop {found.expected_drop:.4f} of {max_drop} allowed")
-    if metric is None and not found.label_agreement >= least_agreement:
+    # of few decisions one is more than its share, and may be a close call
+    changed = round((1.0 - found.label_agreement) * found.decisions)
+    if metric is None and not changed <= max(1.0, (1.0 - least_agreement) * found.decisions):
         reasons.append(f"same label {found.label_agreement:.2%}, {least_agreement:.0%} wanted")
     if not found.mean_probability_difference <= MAX_MEAN_SHIFT:
         reasons.append(

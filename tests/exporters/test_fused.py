@@ -71,6 +71,7 @@ class Attention(torch.nn.Module):
             multi_head_attention(self, query, key, value, causal),
             multi_head_attention(self, query, key, value, padding, position_bias=bias),
             multi_head_attention(self, query, key, value, causal, position_bias=bias),
+            multi_head_attention(self, query, key[:, :1], value[:, :1], padding),
         )
         return tuple(found for found, _ in ways)
 
@@ -82,7 +83,7 @@ def test_operator_computes_scaled_dot_product_attention(tmp_path: Path) -> None:
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     path = tmp_path / "attention.onnx"
     with torch.no_grad(), _quiet():
-        names = ["plain", "padded", "scaled", "causal", "biased", "both"]
+        names = ["plain", "padded", "scaled", "causal", "biased", "both", "shared"]
         feed = {"states": states, "mask": mask, "bias": bias}
         torch.onnx.export(
             Attention(), tuple(feed.values()), path, dynamo=True, input_names=list(feed), output_names=names,
@@ -102,6 +103,9 @@ def test_operator_computes_scaled_dot_product_attention(tmp_path: Path) -> None:
     ):
         attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, scores, scale=scale)
         np.testing.assert_allclose(got[name], attended.transpose(1, 2), atol=1e-5, err_msg=name)
+    one = [part[:, :1].expand(-1, 2, -1, -1) for part in (key, value)]
+    attended = torch.nn.functional.scaled_dot_product_attention(query, *one, padding)
+    np.testing.assert_allclose(got["shared"], attended.transpose(1, 2), atol=1e-5, err_msg="heads share one key")
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["traced", "failed"])

@@ -205,6 +205,11 @@ def test_decisions_must_stay_where_the_head_says_so_and_no_labelled_data_decides
     assert faults(changed, Metric("accuracy", 100, 0.9, 0.9), 0.01, 0.99) == []
 
 
+def test_one_of_few_decisions_may_change() -> None:
+    assert faults(Agreement(11, 11, 10 / 11, 0.001, 0.01, 0.002), None, 0.01, 0.99) == []
+    assert faults(Agreement(11, 11, 9 / 11, 0.001, 0.01, 0.002), None, 0.01, 0.99) == ["same label 81.82%, 99% wanted"]
+
+
 def test_mean_squared_difference_counts_every_number_alike() -> None:
     wanted = [np.zeros((1, 2), np.float32), np.zeros((3, 2), np.float32)]
     got = [np.array([[2, 0]], np.float32), np.full((3, 2), 1, np.float32)]
