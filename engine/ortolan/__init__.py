@@ -25,6 +25,7 @@ from ortolan.errors import (
     SessionError,
     ShapeError,
     SignatureError,
+    TruncatedWarning,
     UnknownTaskError,
     UnverifiedWarning,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ShapeError",
     "SignatureError",
     "Tokenizer",
+    "TruncatedWarning",
     "UnknownTaskError",
     "UnverifiedWarning",
     "Way",

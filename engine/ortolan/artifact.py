@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ortolan.chat import CHAT_TEMPLATE, MORE_TEMPLATES
 from ortolan.errors import ArtifactError, FormatVersionError, HashMismatchError, MissingFileError
-from ortolan.foreign import read_foreign
+from ortolan.foreign import read_foreign, read_pooling
 from ortolan.manifest import EXPORT_AGAIN, MANIFEST_NAME, FileRecord, Graph, Manifest
+from ortolan.postprocess.pooling import Pooling
+
+GENERATION_CONFIG = "generation_config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,31 @@ class Artifact:
 
     def tokenizer_files(self) -> list[str]:
         """Names of the tokenizer's files that the runtime reads."""
-        return [name for name in ("tokenizer.json", "tokenizer_config.json") if name in self.manifest.files]
+        names = ("tokenizer.json", "tokenizer_config.json", CHAT_TEMPLATE)
+        return [name for name in self.manifest.files if name in names or name.startswith(f"{MORE_TEMPLATES}/")]
+
+    @property
+    def generation_config(self) -> Mapping[str, Any]:
+        """How the model writes: generation_config.json, without it config.json, where older checkpoints say it.
+
+        Raises:
+            HashMismatchError: It differs from what was exported.
+            FormatVersionError: It can't be read.
+        """
+        if GENERATION_CONFIG not in self.manifest.files:
+            return self.config
+        self.check([GENERATION_CONFIG])
+        found = _read_json(self.folder / GENERATION_CONFIG, f"artifact '{self.folder}' requested")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def pooling(self) -> Pooling:
+        """How hidden states become an embedding, where the graph does not do it: the mean, unless the folder says more.
+
+        Raises:
+            ArtifactError: The folder asks for something that is not known here.
+        """
+        return read_pooling(self.folder) if self.is_foreign else Pooling()
 
     @property
     def id2label(self) -> dict[int, str]:

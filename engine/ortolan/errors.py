@@ -19,7 +19,8 @@ OrtolanError
     ConfigError          an option has a value that is not allowed
   ExportError            see `ortolan_exporters.errors`
 
-UnverifiedWarning is no error: a model was loaded of which nothing is known.
+UnverifiedWarning is no error: a model was loaded of which nothing is known. Nor is TruncatedWarning: the end of a text
+was left out, as transformers does, which does not say so.
 """
 
 from __future__ import annotations
@@ -142,3 +143,7 @@ class ConfigError(EngineError):
 
 class UnverifiedWarning(UserWarning):
     """A model runs that another tool exported: nobody compared its answers with those of the original."""
+
+
+class TruncatedWarning(UserWarning):
+    """A text is longer than the model reads, and the task cuts it where the caller did not say what to do."""

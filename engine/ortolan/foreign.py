@@ -12,6 +12,7 @@ from ortolan.errors import ArtifactError, MissingFileError, SignatureError
 from ortolan.graph_file import GraphFile, read_graph_file
 from ortolan.layouts import check_is_whole, files_in, graphs_among
 from ortolan.manifest import MANIFEST_NAME, FileRecord, GoldenOutputs, Graph, Manifest, PrecisionRecord
+from ortolan.postprocess.pooling import POOLINGS, Pooling
 from ortolan.session.base import Signature, TensorSpec
 
 EXPORT_IT = "run: ortolan export CHECKPOINT -o DIR"
@@ -25,6 +26,8 @@ HEADS = {
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForMaskedLM": "fill-mask",
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
 }
 """Tasks by the end of the class name in config.json."""
 
@@ -33,6 +36,7 @@ OUTPUTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "token-classification": (("logits",),),
     "question-answering": (("start_logits", "end_logits"),),
     "fill-mask": (("logits",),),
+    "text-generation": (("logits",),),
     "feature-extraction": (("last_hidden_state",),),
     "sentence-embedding": (("sentence_embedding",), ("last_hidden_state",), ("token_embeddings",)),
 }
@@ -271,3 +275,38 @@ def _is_file(path: Path) -> bool:
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return not (path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name)
+
+
+def read_pooling(folder: Path) -> Pooling:
+    """Read how sentence-transformers makes an embedding of hidden states.
+
+    Args:
+        folder: With modules.json; without it the mean is taken, as sentence-transformers does.
+
+    Raises:
+        ArtifactError: Files that cannot be read, or a step other than one of `POOLINGS` and normalization.
+    """
+    if not (folder / "modules.json").is_file():
+        return Pooling()
+    asked = f"embeddings of '{folder}' requested"
+    modules = _read_json(folder, "modules.json", asked)
+    steps = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+    kinds = [str(step.get("type", "")).rpartition(".")[2] for step in steps]
+    if not kinds or set(kinds) - {"Transformer", "Pooling", "Normalize"}:
+        raise ArtifactError(asked, f"modules.json lists {', '.join(kinds) or 'nothing'}", EXPORT_IT)
+    if "Pooling" not in kinds:
+        return Pooling(normalizes="Normalize" in kinds)
+    place = str(steps[kinds.index("Pooling")].get("path", ""))
+    if not _is_inside(place):
+        raise ArtifactError(asked, f"modules.json names a path outside the folder: {place!r}", "do not use it")
+    found = _read_object(folder, f"{place}/config.json", asked)
+    marked = [name.removeprefix(_MODE) for name, value in found.items() if name.startswith(_MODE) and value is True]
+    modes = [_MODES.get(mode, mode) for mode in marked or [str(found.get("pooling_mode", "mean"))]]
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise ArtifactError(asked, f"they are pooled as {modes}", EXPORT_IT)
+    return Pooling(modes[0], "Normalize" in kinds)
+
+
+_MODE = "pooling_mode_"
+_MODES = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max", "lasttoken": "last"}
+"""Names in a pooling module's config.json to those of `POOLINGS`."""

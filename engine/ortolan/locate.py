@@ -16,10 +16,22 @@ from ortolan.layouts import check_is_whole, files_in, files_to_fetch, graphs_amo
 from ortolan.manifest import MANIFEST_NAME
 from ortolan.version import __version__
 
-DEFAULT_MODELS = {
-    "text-classification": ("sentiment-minilm", "distilbert/distilbert-base-uncased-finetuned-sst-2-english")
+DEFAULT_MODELS: dict[str, tuple[str | None, str]] = {
+    "text-classification": ("sentiment-minilm", "distilbert/distilbert-base-uncased-finetuned-sst-2-english"),
+    "token-classification": (None, "dbmdz/bert-large-cased-finetuned-conll03-english"),
+    "question-answering": (None, "distilbert/distilbert-base-cased-distilled-squad"),
+    "fill-mask": (None, "distilbert/distilroberta-base"),
+    "feature-extraction": (None, "distilbert/distilbert-base-cased"),
+    "zero-shot-classification": (None, "facebook/bart-large-mnli"),
+    "text-generation": (None, "openai-community/gpt2"),
+    "text2text-generation": (None, "google-t5/t5-base"),
+    "summarization": (None, "sshleifer/distilbart-cnn-12-6"),
+    "translation": (None, "google-t5/t5-base"),
+    "sentence-embedding": (None, "sentence-transformers/all-MiniLM-L6-v2"),
+    "text-ranking": (None, "cross-encoder/ms-marco-MiniLM-L6-v2"),
 }
-"""For each task, the model used when none is named: a folder of models/ in a checkout, else a Hub id."""
+"""For each task, the model used when none is named: a folder of models/ in a checkout, else a Hub id. It is that of
+transformers where it has one; for text-generation that of its version 4, since that of 5 has 3 billion parameters."""
 
 _MODELS = Path(__file__).resolve().parents[2] / "models"
 EXPORT_NEEDS = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "tqdm")
@@ -30,6 +42,7 @@ def locate(
     model: str | Path | None,
     task: str,
     *,
+    default_for: str | None = None,
     revision: str | None = None,
     cache_dir: Path | None = None,
     precision: str = "auto",
@@ -42,6 +55,7 @@ def locate(
     Args:
         model: An artifact folder, a checkpoint folder, a Hub id, or None for the default of the task.
         task: Name of the task, for a checkpoint that has to be exported.
+        default_for: Name of the task whose default is meant, where that is another one: pipelines may share a head.
         revision: Branch, tag or commit on the Hub.
         cache_dir: Where exports are kept; by default ORTOLAN_CACHE, else the user's cache folder.
         precision: Which graphs of another tool to bring from the Hub; artifacts come whole.
@@ -54,7 +68,7 @@ def locate(
         ArtifactError: A checkpoint that has to be exported and can't be.
         ConfigError: A revision of a folder.
     """
-    name = default_model(task) if model is None else model
+    name = default_model(default_for or task) if model is None else model
     cache = cache_folder(cache_dir)
     folder = Path(name)
     checkpoint = [str(name)]
@@ -86,10 +100,13 @@ def default_model(task: str) -> str | Path:
     Raises:
         MissingFileError: The task has no default.
     """
-    if task not in DEFAULT_MODELS:
+    # translation_en_to_de and the like have the default of translation, as in transformers
+    name = "translation" if task.startswith("translation_") else task
+    if name not in DEFAULT_MODELS:
         raise MissingFileError(f"a model for '{task}' requested", "this task has no default", "pass model=")
-    local, hub_id = DEFAULT_MODELS[task]
-    return _MODELS / local if (_MODELS / local / "config.json").is_file() else hub_id
+    local, hub_id = DEFAULT_MODELS[name]
+    folder = None if local is None else _MODELS / local
+    return folder if folder is not None and (folder / "config.json").is_file() else hub_id
 
 
 def cache_folder(cache_dir: Path | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,11 @@ from ortolan.request import TextInput
 from ortolan.session.base import Array, Session, Signature, conform
 from ortolan.session.ort import OrtSession
 from ortolan.session.providers import Provider, asked_for, candidates, check_runs, choose_precision
+from ortolan.teacher_forcing import decoder_start_id, shift_right
 from ortolan.tokenize import Tokenizer
+
+DECODER_IDS = "decoder_input_ids"
+"""Input of a decoder: what has been written so far, int64 [B, T]."""
 
 
 class ModelOutput(Mapping[str, Array]):
@@ -64,6 +69,7 @@ class Model:
         tokenizer: Its tokenizer.
         precision: One of `PRECISIONS`, chosen or asked for.
         reason: Why this precision.
+        sequence_outputs: Outputs [B, S, ...], which have a value for each token.
     """
 
     def __init__(
@@ -75,6 +81,12 @@ class Model:
         self.reason = reason
         self._session = session
         self._inputs = {spec.name: spec for spec in session.signature.inputs}
+        self.sequence_outputs = frozenset(
+            # an axis that varies and is not the first one counts tokens; labels and vectors have a length of their own
+            spec.name
+            for spec in session.signature.outputs
+            if len(spec.shape) > 1 and isinstance(spec.shape[1], str)
+        )
 
     @classmethod
     def load(
@@ -162,8 +174,9 @@ class Model:
 
         Args:
             inputs: Arrays [B, S] by name, as `tokenizer` returns them. Inputs that the graph does not read are
-                ignored. Where the graph reads them, `token_type_ids` default to zeros and `position_ids` to the
-                count of real tokens before each token.
+                ignored. Where the graph reads them, `token_type_ids` default to zeros, `position_ids` to the count of
+                real tokens before each token, and `decoder_input_ids`, which may be of another length [B, T], to
+                `input_ids` one place later.
 
         Returns:
             Raw outputs, such as `logits`, float32 [B, V], before softmax.
@@ -181,6 +194,8 @@ class Model:
         if "position_ids" in self._inputs and "position_ids" not in feed and "attention_mask" in inputs:
             before = np.cumsum(_as_array("attention_mask", inputs["attention_mask"]), axis=-1) - 1
             feed["position_ids"] = conform(np.maximum(before, 0), self._inputs["position_ids"])
+        if DECODER_IDS in self._inputs and DECODER_IDS not in feed and "input_ids" in feed:
+            feed[DECODER_IDS] = shift_right(feed["input_ids"], self._decoder_start)
         missing = [name for name in self._inputs if name not in feed]
         if missing:
             raise InvalidInputError(
@@ -199,11 +214,17 @@ class Model:
         text = golden[0].input if golden else TextInput("a")
         self(**self.tokenizer.pad(self.tokenizer.encode([text], self.tokenizer.truncation(True, None))))
 
+    @cached_property
+    def _decoder_start(self) -> int:
+        return decoder_start_id(self.artifact.config, self.artifact.generation_config)
+
     def _check_shapes(self, feed: Mapping[str, Array]) -> None:
         shapes = {name: array.shape for name, array in feed.items()}
-        shape = next(iter(shapes.values()))
         longest = self.artifact.manifest.max_length
-        if len(shape) != 2 or 0 in shape or set(shapes.values()) != {shape} or shape[1] > longest:
+        read = {shape for name, shape in shapes.items() if name != DECODER_IDS}
+        written = {shapes[DECODER_IDS]} if DECODER_IDS in shapes else set()
+        is_right = all(len(shape) == 2 and 0 not in shape and shape[1] <= longest for shape in (*read, *written))
+        if not is_right or len(read) > 1 or len({shape[0] for shape in (*read, *written)}) > 1:
             raise ShapeError(
                 f"a run with { ({k: list(v) for k, v in shapes.items()}) } requested",
                 f"inputs are [B, S], equal, not empty, with S at most {longest}",

@@ -53,6 +53,15 @@ def parse_text_input(item: object, index: int | None = None) -> TextInput:
     )
 
 
+def is_encodable(text: str) -> bool:
+    """Whether a text can be written as UTF-8: one with a lone surrogate can not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_text(field: str, value: object, index: int | None) -> str:
     if not isinstance(value, str):
         raise InvalidInputError(f"{field} requested", f"got {type(value).__name__}", _PAIR_HINT, index=index)

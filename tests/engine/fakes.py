@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ortolan import Artifact, Model, Tokenizer
 from ortolan.session.base import Array, Signature, TensorSpec
+from ortolan.tasks.base import ModelFacts
+from tests.engine.damage import GOLDEN
 
 IDS = TensorSpec("input_ids", "int64", ("batch", "sequence"))
 MASK = TensorSpec("attention_mask", "int64", ("batch", "sequence"))
@@ -47,6 +50,17 @@ class ConstantSession(FakeSession):
 def fake_model(folder: Path, session: FakeSession | None = None) -> Model:
     """A model with the files of an artifact and a fake graph."""
     return Model(Artifact.open(folder), Tokenizer.load(folder, max_length=64), session or FakeSession(), "fp32", "fake")
+
+
+def facts(
+    *,
+    config: Mapping[str, Any] | None = None,
+    labels: Mapping[int, str] | None = None,
+    tokenizer: Tokenizer | None = None,
+    head: str = "text-classification",
+) -> ModelFacts:
+    """What a task knows of a model; the tokenizer of the golden artifact unless there is another."""
+    return ModelFacts(config or {}, labels or {}, tokenizer or Tokenizer.load(GOLDEN, max_length=64), head)
 
 
 class FakeOnnxRuntime:

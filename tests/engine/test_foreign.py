@@ -186,6 +186,8 @@ def test_a_file_that_vanished_since_is_named(optimum: Path):
         pytest.param("XLMRobertaForTokenClassification", ("logits",), "token-classification", id="tagger"),
         pytest.param("BertForQuestionAnswering", ("start_logits", "end_logits"), "question-answering", id="questions"),
         pytest.param("DistilBertForMaskedLM", ("logits",), "fill-mask", id="masks"),
+        pytest.param("LlamaForCausalLM", ("logits",), "text-generation", id="generator"),
+        pytest.param("GPT2LMHeadModel", ("logits",), "text-generation", id="older-generator"),
         pytest.param("BertModel", ("last_hidden_state", "pooler_output"), "feature-extraction", id="no-head"),
         pytest.param("MPNetForMaskedLM", ("last_hidden_state",), "feature-extraction", id="head-left-out"),
         pytest.param(None, ("last_hidden_state",), "feature-extraction", id="nothing-said"),

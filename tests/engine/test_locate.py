@@ -11,8 +11,9 @@ import huggingface_hub
 import pytest
 
 from ortolan import Artifact, ArtifactError, ConfigError, MissingFileError, locate
-from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES
-from ortolan.locate import cache_folder, default_model
+from ortolan.hub import ARTIFACT_FILES, CHECKPOINT_FILES, is_hub_id
+from ortolan.locate import DEFAULT_MODELS, cache_folder, default_model
+from ortolan.tasks.registry import TASKS
 from tests.engine.damage import as_hub_snapshot, as_optimum, as_transformers_js
 
 TASK = "text-classification"
@@ -92,10 +93,28 @@ def test_the_default_outside_a_checkout_is_on_the_hub(monkeypatch: pytest.Monkey
     assert default_model(TASK) == "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_default(task: str):
+    assert is_hub_id(DEFAULT_MODELS[task][1])
+
+
+@pytest.mark.parity
+def test_defaults_are_those_of_transformers():
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    theirs = {task: SUPPORTED_TASKS[task]["default"]["model"][0] for task in TASKS if task in SUPPORTED_TASKS}
+    theirs["text-generation"] = "openai-community/gpt2"  # that of version 4
+    assert {task: DEFAULT_MODELS[task][1] for task in theirs} == theirs
+
+
+def test_a_translation_between_two_languages_has_the_default_of_translation():
+    assert default_model("translation_en_to_de") == DEFAULT_MODELS["translation"][1]
+
+
 def test_a_task_without_default_asks_for_a_model():
     with pytest.raises(MissingFileError) as caught:
-        default_model("fill-mask")
-    assert str(caught.value) == "a model for 'fill-mask' requested, this task has no default; pass model="
+        default_model("divination")
+    assert str(caught.value) == "a model for 'divination' requested, this task has no default; pass model="
 
 
 # Folders and names

@@ -4,17 +4,28 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import models, pre_tokenizers, processors
 
-from ortolan import ArtifactError, ConfigError, InputTooLongError, InvalidInputError, MissingFileError, Tokenizer
+from ortolan import (
+    ArtifactError,
+    ConfigError,
+    InputTooLongError,
+    InvalidInputError,
+    MissingFileError,
+    Tokenizer,
+    tokenize,
+)
 from ortolan.request import TextInput
-from ortolan.tokenize import TRUNCATION_STRATEGIES, Truncation, split_room
+from ortolan.tokenize import TRUNCATION_STRATEGIES, Encoding, Truncation, split_room
 from tests.engine.damage import GOLDEN, edit_json, mark_segments
 
 WORDS = str.split("the film was good bad great i you love hate it is not very and unlikely rain . , ! café zebra")
@@ -116,11 +127,155 @@ def test_what_is_neither_a_text_nor_a_list_is_refused(tokenizer: Tokenizer, text
         tokenizer(text)
 
 
-@pytest.mark.parametrize("value", ["pt", "tf", None])
-def test_only_numpy_arrays_are_made(tokenizer: Tokenizer, value: Any):
+@pytest.mark.parametrize("value", ["tf", None])
+def test_arrays_are_of_numpy_or_torch(tokenizer: Tokenizer, value: Any):
     with pytest.raises(ConfigError) as caught:
         tokenizer("the", return_tensors=value)
-    assert str(caught.value) == f"return_tensors requested, got {value!r}; only 'np' is made here"
+    assert str(caught.value) == f"return_tensors requested, got {value!r}; use one of np, pt"
+
+
+def test_tensors_of_torch_hold_what_the_arrays_hold(tokenizer: Tokenizer):
+    arrays, tensors = tokenizer(["the film", "rain"]), tokenizer(["the film", "rain"], return_tensors="pt")
+    assert {name: (str(one.dtype), one.tolist()) for name, one in tensors.items()} == {
+        name: ("torch.int64", one.tolist()) for name, one in arrays.items()
+    }
+
+
+# Padding
+
+
+def test_rows_can_be_padded_on_the_other_side(tokenizer: Tokenizer):
+    encoded = tokenizer(["the film was", "the"], padding_side="left")
+    assert encoded["input_ids"].tolist() == [[2, 5, 7, 8, 3], [0, 0, 2, 5, 3]]
+    assert encoded["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
+
+
+def test_rows_can_be_padded_to_a_length(tokenizer: Tokenizer):
+    encoded = tokenizer("the film", padding="max_length", max_length=6)
+    assert encoded["input_ids"].tolist() == [[2, 5, 7, 3, 0, 0]]
+
+
+def test_rows_padded_without_a_length_are_as_long_as_the_model_reads(tokenizer: Tokenizer):
+    assert tokenizer("the film", padding="max_length")["attention_mask"].sum(1).tolist() == [4]
+    assert tokenizer("the film", padding="max_length")["attention_mask"].shape == (1, 64)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("padding", "shortest", "padding requested, got 'shortest'; use True, False, 'longest' or 'max_length'"),
+        ("padding_side", "top", "padding_side requested, got 'top'; use one of right, left"),
+        ("stride", -1, "stride requested, got -1; use a whole number from 0 on"),
+    ],
+)
+def test_an_unknown_value_is_refused_and_the_known_are_named(
+    tokenizer: Tokenizer, option: str, value: Any, message: str
+):
+    with pytest.raises(ConfigError) as caught:
+        tokenizer("the", **{option: value})
+    assert str(caught.value) == message
+
+
+# Rows of long texts, and what else may be asked for
+
+
+def test_what_does_not_fit_goes_on_in_further_rows(tokenizer: Tokenizer):
+    encoded = tokenizer(
+        ["the film was good", "the"], truncation=True, max_length=5, stride=1, return_overflowing_tokens=True
+    )
+    assert encoded["input_ids"].tolist() == [[2, 5, 7, 8, 3], [2, 8, 9, 3, 0], [2, 5, 3, 0, 0]]
+    assert encoded["overflow_to_sample_mapping"].tolist() == [0, 0, 1]
+    assert str(encoded["overflow_to_sample_mapping"].dtype) == "int64"
+
+
+def test_a_text_that_is_cut_on_the_left_begins_with_its_end(artifact: Path):
+    tokenizer = load_with(artifact, {"truncation_side": "left"})
+    encoded = tokenizer("the film was good", truncation=True, max_length=5, return_overflowing_tokens=True)
+    assert encoded["input_ids"].tolist() == [[2, 7, 8, 9, 3], [2, 5, 3, 0, 0]]
+
+
+def test_without_truncation_a_long_text_has_no_further_rows(tokenizer: Tokenizer):
+    with pytest.raises(InputTooLongError, match="text of 6 tokens requested, max_length is 5"):
+        tokenizer("the film was good", max_length=5, return_overflowing_tokens=True)
+
+
+def test_offsets_and_marks_of_special_tokens_are_padded_too(tokenizer: Tokenizer):
+    encoded = tokenizer(["the film", "the"], return_offsets_mapping=True, return_special_tokens_mask=True)
+    assert encoded["offset_mapping"].tolist() == [
+        [[0, 0], [0, 3], [4, 8], [0, 0]],
+        [[0, 0], [0, 3], [0, 0], [0, 0]],
+    ]
+    assert encoded["special_tokens_mask"].tolist() == [[1, 0, 0, 1], [1, 0, 1, 1]]
+
+
+@given(
+    LINES,
+    st.none() | LINES,
+    st.sampled_from(["longest_first", "only_first", "only_second"]),
+    st.integers(8, 64),
+    st.integers(0, 5),
+)
+def test_windows_together_hold_every_token(line: str, pair: str | None, strategy: str, max_length: int, stride: int):
+    tokenizer = Tokenizer.load(GOLDEN, max_length=10_000)
+    item = TextInput(line, pair)
+    try:
+        windows = tokenizer.encode_windows(item, Truncation(max_length, strategy), stride)
+    except InputTooLongError:
+        return
+    [whole] = tokenizer.encode([item], Truncation(10_000))
+    seen = [place(window) for window in windows]
+    assert set().union(*seen) == place(whole)
+    assert all(len(window.ids) <= max_length for window in windows)
+
+
+def place(encoding: Encoding) -> set[tuple[object, ...]]:
+    """The tokens of an encoding that are part of a text, each with where it stands."""
+    return {
+        (text, start, end, token)
+        for text, (start, end), token in zip(encoding.texts, encoding.offsets, encoding.ids, strict=True)
+        if text is not None
+    }
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=10, max_size=60).map(" ".join), st.integers(5, 20), st.data())
+def test_neighbouring_windows_share_as_many_tokens_as_asked(line: str, max_length: int, data: st.DataObject):
+    stride = data.draw(st.integers(0, max_length - 3))
+    windows = Tokenizer.load(GOLDEN, max_length=10_000).encode_windows(
+        TextInput(line), Truncation(max_length, "only_first"), stride
+    )
+    for one, other in pairwise(windows):
+        assert len(place(one) & place(other)) == stride
+
+
+def test_windows_are_as_many_as_are_read(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tokenize, "MAX_WINDOWS", 20)
+    item, limits = TextInput("rain " * 30), Truncation(12, "only_first")
+    assert len(tokenizer.encode_windows(TextInput("rain " * 29), limits, 9)) == 20
+    with pytest.raises(InputTooLongError) as caught:
+        tokenizer.encode_windows(item, limits, 9)
+    assert str(caught.value) == (
+        "windows of 12 tokens requested, there would be 21 of them, and at most 20 are read; "
+        "overlap less, or split the text"
+    )
+
+
+def test_offsets_of_a_text_that_is_cut_are_those_of_the_text(tmp_path: Path):
+    # RoBERTa's post-processor takes the space before a word out of the offsets, and must not do so twice
+    backend = tokenizers.Tokenizer(
+        models.BPE({"a": 0, "b": 1, "\u0120": 2, "\u0120a": 3, "<s>": 4, "</s>": 5}, [("\u0120", "a")])
+    )
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 5), ("<s>", 4), add_prefix_space=False)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.load(tmp_path, max_length=20)
+    [encoding] = tokenizer.encode([TextInput("ab a ab a ab")], Truncation(5, "longest_first"))
+    assert encoding.offsets == [(0, 0), (0, 1), (1, 2), (3, 4), (0, 0)]
+
+
+def test_the_texts_of_a_pair_are_told_apart_when_the_first_is_cut(tokenizer: Tokenizer):
+    windows = tokenizer.encode_windows(TextInput("the film was good", "rain"), Truncation(6, "only_first"), 0)
+    assert [window.texts for window in windows] == [[None, 0, 0, None, 1, None], [None, 0, 0, None, 1, None]]
+    assert [window.type_ids for window in windows] == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1]]
 
 
 @pytest.mark.parametrize("value", ["longest", 1.5, "only_third", ["longest_first"]], ids=str)

@@ -28,5 +28,6 @@ def top_labels(scores: FloatArray, id2label: Mapping[int, str], top_k: int | Non
     Returns:
         Labels by falling score; equal scores keep the order of their ids.
     """
-    order: Sequence[int] = np.argsort(-scores, kind="stable")[:top_k].tolist()
+    # one label is what most callers want, and the first of the largest takes no sorting
+    order: Sequence[int] = [int(scores.argmax())] if top_k == 1 else np.argsort(-scores, kind="stable")[:top_k].tolist()
     return [{"label": id2label[i], "score": float(scores[i])} for i in order]

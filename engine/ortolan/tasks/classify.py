@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from ortolan.errors import ConfigError, NonFiniteError
-from ortolan.model import ModelOutput
+from ortolan.errors import ConfigError
+from ortolan.forward import Row
 from ortolan.postprocess.activations import FloatArray, sigmoid, softmax
 from ortolan.postprocess.labels import LabelScore, top_labels
 from ortolan.request import TextInput, parse_text_input
+from ortolan.tasks.base import LENGTH_OPTIONS, ModelFacts, check_finite, one_input, whole_number
+from ortolan.tokenize import Encoding, Truncation
 
 ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "softmax": softmax,
@@ -40,48 +40,48 @@ class Classify:
     """Give a text, or a pair of texts, the label that fits it best."""
 
     name = "text-classification"
+    heads: tuple[str, ...] = ("text-classification",)
+    option_names: tuple[str, ...] = ("top_k", "function_to_apply", *LENGTH_OPTIONS)
+    truncation: str | None = None
+
+    def arguments(self, args: Sequence[Any], options: Mapping[str, object]) -> tuple[Any, dict[str, object]]:
+        """Take one input; see `Task.arguments`."""
+        return one_input(args, options)
 
     def options(
-        self, values: Mapping[str, object], config: Mapping[str, Any], base: ClassifyOptions | None = None
+        self, values: Mapping[str, object], facts: ModelFacts, base: ClassifyOptions | None = None
     ) -> ClassifyOptions:
         """Check `top_k` and `function_to_apply`; see `Task.options`."""
-        options = base or ClassifyOptions(activation=default_activation(config))
-        for name, value in values.items():
-            if name == "top_k":
-                if isinstance(value, bool) or not (value is None or (isinstance(value, int) and value > 0)):
-                    raise ConfigError(
-                        "top_k requested", f"got {value!r}", "use a whole number from 1 on, or None for all"
-                    )
-                options = replace(options, top_k=value, is_nested=True)
-            elif name == "function_to_apply":
-                if value is not None:  # transformers takes None for "not passed" too
-                    options = replace(options, activation=_activation(value))
-            else:
-                raise ConfigError(
-                    f"option {name!r} requested",
-                    f"{self.name} has no such option",
-                    "it has top_k, function_to_apply, truncation, max_length, batch_size, strict_batching",
-                )
+        options = base or ClassifyOptions(activation=default_activation(facts.config))
+        if "top_k" in values:
+            top_k = values["top_k"]
+            options = replace(options, top_k=None if top_k is None else whole_number("top_k", top_k), is_nested=True)
+        if values.get("function_to_apply") is not None:  # transformers takes None for "not passed" too
+            options = replace(options, activation=activation(values["function_to_apply"]))
         return options
 
     def parse(self, item: object, index: int | None) -> TextInput:
         """Check one text or pair; see `Task.parse`."""
         return parse_text_input(item, index)
 
-    def decode(self, outputs: ModelOutput, labels: Mapping[int, str], options: ClassifyOptions) -> list[Any]:
-        """Score the labels of each row; see `Task.decode`."""
-        logits = outputs["logits"]
-        if not np.isfinite(logits).all():
-            raise NonFiniteError(
-                "class scores requested", "the graph answered NaN or infinity", "run 'ortolan verify' on the artifact"
-            )
-        scores = ACTIVATIONS[options.activation](logits)
-        rows: list[list[LabelScore]] = [top_labels(row, labels, options.top_k) for row in scores]
-        return list(rows) if options.is_nested else [row[0] for row in rows]
+    def encode(
+        self,
+        payloads: Sequence[TextInput],
+        facts: ModelFacts,
+        options: ClassifyOptions,
+        limits: Truncation,
+        first: int | None,
+    ) -> list[list[Encoding]]:
+        """One row for each text; see `Task.encode`."""
+        return [[row] for row in facts.tokenizer.encode(payloads, limits, first_index=first)]
 
-    def present(
-        self, results: list[Any], single: object | None, options: ClassifyOptions, called_with: Mapping[str, object]
-    ) -> Any:
+    def decode(self, payload: TextInput, rows: Sequence[Row], facts: ModelFacts, options: ClassifyOptions) -> Any:
+        """Score the labels; see `Task.decode`."""
+        scores = ACTIVATIONS[options.activation](check_finite(rows[0].outputs["logits"], "class scores"))
+        found: list[LabelScore] = top_labels(scores, facts.labels, options.top_k)
+        return found if options.is_nested else found[0]
+
+    def present(self, results: list[Any], single: object | None, called_with: Mapping[str, object]) -> Any:
         """Nest as transformers does: a lone string comes back in a list, unless this call passed `top_k`."""
         if single is None:
             return results
@@ -99,7 +99,12 @@ def default_activation(config: Mapping[str, Any]) -> str:
     return "softmax"
 
 
-def _activation(value: object) -> str:
+def activation(value: object) -> str:
+    """Check the name of an activation.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
     name = value.lower() if isinstance(value, str) else ""
     if name not in ACTIVATIONS:
         raise ConfigError("function_to_apply requested", f"got {value!r}", f"use one of {', '.join(ACTIVATIONS)}")
