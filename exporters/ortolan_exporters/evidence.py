@@ -17,7 +17,7 @@ from ortolan_exporters.data import builtin_texts, read_texts
 from ortolan_exporters.errors import CheckpointError
 from ortolan_exporters.heads.base import Examples
 from ortolan_exporters.quality import Agreement, Alignment, Metric, agreement, mean_squared_difference
-from ortolan_exporters.reference import Feed, predict, session_run, torch_run
+from ortolan_exporters.reference import Feed, feed_of, predict, session_run, torch_run
 from ortolan_exporters.resolve import Checkpoint
 from ortolan_exporters.validate import validation_batches
 
@@ -118,7 +118,7 @@ class Evidence:
     def golden_outputs(self, session: Session, tolerance: float) -> GoldenOutputs:
         """Run the golden texts, each alone: an int8 result depends on its neighbours in a batch."""
         run = session_run(session)
-        rows = [run(self.tokenizer.pad([encoding])) for _, encoding in self.golden]
+        rows = [run(feed_of(self.checkpoint, self.tokenizer, [encoding])) for _, encoding in self.golden]
         return GoldenOutputs([golden_sample(row, NUM_GOLDEN_VALUES) for row in rows], tolerance)
 
     def _read_examples(self, config: ExportConfig) -> Examples | None:

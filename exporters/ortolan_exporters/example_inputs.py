@@ -8,6 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+DECODER_SEQUENCE = "decoder_sequence"
+FREE_AXES = ("batch", "sequence", DECODER_SEQUENCE)
+"""Axes that vary: B, S, and T, which what a decoder has written is long."""
+
+
+def axes_of(name: str) -> tuple[str, str]:
+    """Name the axes of an input."""
+    return ("batch", DECODER_SEQUENCE if name.startswith("decoder_") else "sequence")
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
@@ -30,7 +39,7 @@ def example_batch(
     """Make a batch of random tokens.
 
     Args:
-        names: Inputs to make: any of input_ids, attention_mask, token_type_ids.
+        names: Inputs to make: any of input_ids, attention_mask, token_type_ids, decoder_input_ids.
         batch: B.
         sequence: S.
         vocabulary: What ids are drawn from.
@@ -38,7 +47,7 @@ def example_batch(
         seed: Of the draw.
 
     Returns:
-        int64 [B, S] for each name.
+        int64 [B, S] for each name, and [B, T] for what a decoder has written, where T is about half of S.
     """
     draw = np.random.default_rng(seed)
     lengths = np.full(batch, sequence)
@@ -54,4 +63,8 @@ def example_batch(
         "attention_mask": mask,
         "token_type_ids": (np.arange(sequence) >= lengths[:, None] // 2).astype(np.int64) * mask,
     }
+    if "decoder_input_ids" in names:
+        made["decoder_input_ids"] = draw.choice(
+            np.setdiff1d(np.arange(vocabulary.size), special), (batch, sequence // 2 + 1)
+        )
     return {name: made[name] for name in names}

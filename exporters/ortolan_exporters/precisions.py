@@ -29,6 +29,7 @@ from ortolan_exporters.quantize.half import to_half
 from ortolan_exporters.quantize.sensitivity import rank_layers, trials
 from ortolan_exporters.quantize.static import quantize_static
 from ortolan_exporters.quantize.weight_only import quantize_int4
+from ortolan_exporters.reference import feed_of
 from ortolan_exporters.validate import check_interface, compare
 
 FILES: dict[Precision, str] = {
@@ -236,7 +237,7 @@ class Workshop:
 
     @cached_property
     def _histograms(self) -> Mapping[str, Histogram]:
-        evidence, names = self._evidence, self._evidence.checkpoint.inputs
+        evidence = self._evidence
         step = max(1, len(evidence.encodings) // MAX_STATIC_TEXTS)
-        feeds = [evidence.tokenizer.pad([one]) for one in evidence.encodings[::step][:MAX_STATIC_TEXTS]]
-        return collect(self._graph, [{name: feed[name] for name in names} for feed in feeds])
+        texts = evidence.encodings[::step][:MAX_STATIC_TEXTS]
+        return collect(self._graph, [feed_of(evidence.checkpoint, evidence.tokenizer, [one]) for one in texts])

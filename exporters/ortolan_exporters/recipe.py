@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ortolan.artifact import Artifact
+from ortolan.artifact import GENERATION_CONFIG, Artifact
 from ortolan.config import Precision
 from ortolan.locate import is_folder
 from ortolan.progress import say
@@ -55,8 +55,9 @@ def export(
             says what is not said here of `task`, `precisions`, `revision`, `eval_data`, `max_drop` and `calibration`.
         output: Folder to make; by default one with the name of the model, in the current folder. It appears whole or
             not at all.
-        task: "text-classification", "token-classification", "question-answering", "fill-mask",
-            "feature-extraction" or "sentence-embedding"; by default what the checkpoint's head is for.
+        task: "text-classification", "token-classification", "question-answering", "text-generation",
+            "text2text-generation", "fill-mask", "feature-extraction" or "sentence-embedding"; by default what the
+            checkpoint's head is for.
         tokenizer: A fast tokenizer of transformers, or its folder; needed with a module.
         precisions: Which to make, of "fp32", "int8", "int8-static", "int4" and "fp16"; by default the first
             two.
@@ -159,6 +160,9 @@ def _save_settings(checkpoint: Checkpoint, work: Path) -> None:
         ) from error
     for code in work.rglob("*.py"):
         code.unlink()
+    generation = getattr(checkpoint.transformer, "generation_config", None)
+    if checkpoint.head.writes and generation is not None:
+        _write_json(work / GENERATION_CONFIG, json.loads(generation.to_json_string()))
     # transformers 5 keeps the special tokens in tokenizer_config.json alone; readers of the older layout look here
     _write_json(work / "special_tokens_map.json", checkpoint.tokenizer.special_tokens_map)
     # which inputs a tokenizer makes is a matter of its class in transformers; the runtime has only the files

@@ -10,16 +10,27 @@ import torch
 from ortolan.batch.padding import IntArray
 from ortolan.batch.policy import plan_batches
 from ortolan.config import BatchConfig
+from ortolan.model import DECODER_IDS
 from ortolan.postprocess.activations import FloatArray
 from ortolan.progress import track
 from ortolan.session.base import Array, Session
+from ortolan.teacher_forcing import shift_right
 from ortolan.tokenize import Encoding, Tokenizer
 from ortolan_exporters.heads.base import ask
+from ortolan_exporters.heads.text2text_generation import start_of
 from ortolan_exporters.resolve import Checkpoint
 
 Feed = Mapping[str, IntArray]
 Run = Callable[[Feed], dict[str, Array]]
 """A batch to its outputs, by name."""
+
+
+def feed_of(checkpoint: Checkpoint, tokenizer: Tokenizer, encodings: Sequence[Encoding]) -> Feed:
+    """Pad texts to a batch that a graph reads; what a decoder has written is the texts themselves, one place later."""
+    padded = tokenizer.pad(encodings)
+    if DECODER_IDS in checkpoint.inputs:
+        padded[DECODER_IDS] = shift_right(padded["input_ids"], start_of(checkpoint.transformer))
+    return {name: padded[name] for name in checkpoint.inputs}
 
 
 def torch_run(checkpoint: Checkpoint) -> Run:
@@ -61,7 +72,7 @@ def predict(
     batches = plan_batches(lengths, max_batch_size=limits.max_batch_size, max_batch_tokens=limits.max_batch_tokens)
     rows: list[FloatArray] = [np.empty((0, 0), np.float32)] * len(encodings)
     for batch in batches if what is None else track(batches, what):
-        feed = tokenizer.pad([encodings[i] for i in batch])
+        feed = feed_of(checkpoint, tokenizer, [encodings[i] for i in batch])
         decisions = checkpoint.head.decisions(run(feed), feed, checkpoint.tokenizer)
         for index, row in zip(batch, decisions, strict=True):
             rows[index] = row

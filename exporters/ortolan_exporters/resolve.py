@@ -6,6 +6,7 @@ import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,21 +21,18 @@ from ortolan_exporters.architectures.base import Architecture, inputs_of
 from ortolan_exporters.architectures.registry import architecture_of, class_name, task_of
 from ortolan_exporters.config import ExportConfig
 from ortolan_exporters.errors import CheckpointError, UnsupportedArchitectureError, brief
-from ortolan_exporters.example_inputs import Vocabulary, example_batch
+from ortolan_exporters.example_inputs import FREE_AXES, Vocabulary, example_batch
 from ortolan_exporters.heads.base import Head, ask
 from ortolan_exporters.heads.registry import HEADS
 from ortolan_exporters.remote_code import TRUST, check_no_code_needed, head_class, settings_in
 from ortolan_exporters.sentences import SentenceEmbedder, has_modules, max_sequence_length, with_modules
 from ortolan_exporters.weights import check_finite, make_module
 
-VOCABULARIES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
+SENTENCEPIECE = ("spiece.model", "spm.model", "sentencepiece.bpe.model", "tokenizer.model")
+"""Vocabularies that the package of that name reads."""
+
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", *SENTENCEPIECE)
+"""Files that a tokenizer is made of, one of which a checkpoint has. All but the first are converted to it."""
 
 NO_LIMIT = 1e9
 """transformers writes 1e30 where a tokenizer sets no limit of its own."""
@@ -58,7 +56,7 @@ class Checkpoint:
         tokenizer: A fast tokenizer of transformers, which has a padding token.
         architecture: What the exporter knows of it.
         head: Its head.
-        inputs: Inputs of the graph, each int64 ["batch", "sequence"].
+        inputs: Inputs of the graph, each int64 [B, S], or [B, T] for what a decoder has written.
         outputs: Outputs of the graph with their axes: those of the head, then those asked for besides.
         extra_outputs: What was asked for besides: "hidden_states", "attentions".
         source: Where it came from, for the manifest.
@@ -194,7 +192,7 @@ def _checkpoint(
     transformer = transformer_of(module)
     if "attentions" in config.outputs:
         transformer.set_attn_implementation("eager")  # only this one keeps them
-    inputs = inputs_of(transformer.config, _forward_names(transformer))
+    inputs = (*inputs_of(transformer.config, _forward_names(transformer)), *head.inputs)
     found = Checkpoint(module, tokenizer, architecture, head, inputs, {}, config.outputs, source, folder)
     return replace(found, outputs=_outputs(found))
 
@@ -226,10 +224,7 @@ def _outputs(checkpoint: Checkpoint) -> dict[str, tuple[int | str, ...]]:
         kind = name.split(".")[0]
         axes.setdefault(name, EXTRA_OUTPUTS.get(kind, ()))
     return {
-        name: tuple(
-            axis if axis in ("batch", "sequence") else length
-            for axis, length in zip(axes[name], one.shape, strict=True)
-        )
+        name: tuple(axis if axis in FREE_AXES else length for axis, length in zip(axes[name], one.shape, strict=True))
         for name, one in answers.items()
     }
 
@@ -328,6 +323,8 @@ def _tokenizer(tokenizer: Any, folder: Path | None, name: str, trust_remote_code
                 f"the folder has none of {', '.join(VOCABULARIES)}",
                 "add tokenizer.json to the folder, or pass tokenizer=",
             )
+        if place is not None and not find_spec("sentencepiece"):
+            _check_needs_no_sentencepiece(Path(place), name)
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
         except Exception as error:  # as with weights: many kinds
@@ -344,6 +341,17 @@ def _tokenizer(tokenizer: Any, folder: Path | None, name: str, trust_remote_code
             "pass a PreTrainedTokenizerFast",
         )
     return tokenizer
+
+
+def _check_needs_no_sentencepiece(folder: Path, name: str) -> None:
+    """Say what is missing, which transformers does not: it goes on to guess at another format."""
+    found = [file for file in SENTENCEPIECE if (folder / file).is_file()]
+    if found and not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(
+            f"tokenizer of '{name or folder}' requested",
+            f"{found[0]} has to be converted, and sentencepiece is not installed",
+            "pip install sentencepiece, or add tokenizer.json to the folder",
+        )
 
 
 def _public_name(name: str) -> str:

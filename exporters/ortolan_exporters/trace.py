@@ -16,7 +16,7 @@ import torch
 
 from ortolan.progress import say
 from ortolan_exporters.errors import TraceError, brief
-from ortolan_exporters.example_inputs import example_batch
+from ortolan_exporters.example_inputs import FREE_AXES, axes_of, example_batch
 from ortolan_exporters.fused import fused_attention
 from ortolan_exporters.heads.base import ask
 from ortolan_exporters.resolve import Checkpoint
@@ -31,7 +31,7 @@ def trace(checkpoint: Checkpoint) -> ir.Model:
     which knows how to get around more of what torch's exporter refuses.
 
     Returns:
-        A graph from the inputs of the checkpoint, int64 ["batch", "sequence"], to its outputs.
+        A graph from the inputs of the checkpoint, int64 [B, S] or [B, T], to its outputs.
 
     Raises:
         TraceError: Every way failed; the message says how each did.
@@ -73,14 +73,15 @@ def _ways(checkpoint: Checkpoint) -> dict[str, Callable[[], ir.Model]]:
 
 def _trace(checkpoint: Checkpoint) -> ir.Model:
     inputs = checkpoint.inputs
-    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
+    dims = {name: torch.export.Dim(name) for name in FREE_AXES}
+    axes = [{place: dims[axis] for place, axis in enumerate(axes_of(name))} for name in inputs]
     program = torch.onnx.export(
         _Outputs(checkpoint).eval(),
         tuple(_example(checkpoint).values()),
         dynamo=True,
         input_names=list(inputs),
         output_names=list(checkpoint.outputs),
-        dynamic_shapes={"arguments": tuple(axes for _ in inputs)},
+        dynamic_shapes={"arguments": tuple(axes)},
         opset_version=OPSET,
         verbose=False,
     )

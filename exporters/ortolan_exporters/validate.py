@@ -12,8 +12,8 @@ from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Array, Session, Signature, TensorSpec
 from ortolan.tokenize import Encoding, Tokenizer
 from ortolan_exporters.errors import ToleranceError
-from ortolan_exporters.example_inputs import example_batch
-from ortolan_exporters.reference import Feed
+from ortolan_exporters.example_inputs import axes_of, example_batch
+from ortolan_exporters.reference import Feed, feed_of
 from ortolan_exporters.resolve import Checkpoint
 
 NUM_ALONE = 16
@@ -47,18 +47,19 @@ class Parity:
 def validation_batches(checkpoint: Checkpoint, tokenizer: Tokenizer, encodings: Sequence[Encoding]) -> list[Feed]:
     """Choose what to compare on: texts alone, texts padded together, and random tokens up to the longest row."""
     names = checkpoint.inputs
-    feeds = [tokenizer.pad([encoding]) for encoding in encodings[:NUM_ALONE]]
+    feeds = [feed_of(checkpoint, tokenizer, [encoding]) for encoding in encodings[:NUM_ALONE]]
     for size in BATCH_SIZES:
         # neighbours in the file differ in length, so that there is padding
         feeds += [
-            tokenizer.pad(encodings[start : start + size]) for start in range(0, min(4 * size, len(encodings)), size)
+            feed_of(checkpoint, tokenizer, encodings[start : start + size])
+            for start in range(0, min(4 * size, len(encodings)), size)
         ]
     shapes = (*EXAMPLE_SHAPES, (2, tokenizer.max_length))
     feeds += [
         example_batch(names, rows, min(length, tokenizer.max_length), vocabulary=checkpoint.vocabulary, seed=seed)
         for seed, (rows, length) in enumerate(shapes)
     ]
-    return [{name: feed[name] for name in names} for feed in feeds]
+    return feeds
 
 
 def check_interface(signature: Signature, checkpoint: Checkpoint) -> None:
@@ -67,9 +68,8 @@ def check_interface(signature: Signature, checkpoint: Checkpoint) -> None:
     Raises:
         ToleranceError: They are not what the checkpoint declares; the message lists both.
     """
-    axes: tuple[int | str, ...] = ("batch", "sequence")
     wanted = Signature(
-        tuple(TensorSpec(name, "int64", axes) for name in checkpoint.inputs),
+        tuple(TensorSpec(name, "int64", axes_of(name)) for name in checkpoint.inputs),
         tuple(TensorSpec(name, "float32", shape) for name, shape in checkpoint.outputs.items()),
     )
     if signature != wanted:

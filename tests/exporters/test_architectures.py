@@ -232,6 +232,12 @@ def test_each_architecture_serves_a_task_and_its_classes_exist() -> None:
         ("t5", "question-answering", None),
         ("bart", "fill-mask", None),
         ("gpt2", "fill-mask", None),
+        ("gpt2", "text-generation", "GPT2LMHeadModel"),
+        ("bert", "text-generation", None),
+        ("bart", "text-generation", None),
+        ("bart", "text2text-generation", "BartForConditionalGeneration"),
+        ("t5", "text2text-generation", "T5ForConditionalGeneration"),
+        ("gpt2", "text2text-generation", None),
     ],
 )
 def test_class_of_a_head_is_that_of_transformers_but_for_some(model_type: str, task: str, expected: str | None) -> None:
@@ -255,6 +261,22 @@ def test_class_of_a_head_is_that_of_transformers_but_for_some(model_type: str, t
 )
 def test_task_is_that_of_the_saved_class(saved: str, flags: dict[str, bool], expected: str) -> None:
     assert choose_task("bert", saved, **flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("model_type", "saved", "expected"),
+    [
+        ("gpt2", "GPT2LMHeadModel", "text-generation"),
+        ("llama", "LlamaForCausalLM", "text-generation"),
+        ("t5", "T5ForConditionalGeneration", "text2text-generation"),
+        ("bart", "BartForConditionalGeneration", "text2text-generation"),
+        ("mbart", "MBartForConditionalGeneration", "text2text-generation"),
+        ("marian", "MarianMTModel", "text2text-generation"),
+    ],
+)
+def test_model_that_was_saved_to_write_is_exported_to_write(model_type: str, saved: str, expected: str) -> None:
+    config = config_of(model_type, architectures=[saved])
+    assert task_of(architecture_of(config), config, None, has_new_head=False, has_modules=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -290,7 +312,7 @@ def test_generic_architecture_asks_for_an_end_token_where_there_is_a_decoder() -
     assert not generic_architecture(config_of("camembert")).needs_end
 
 
-@pytest.mark.parametrize("model_type", ["trocr", None])
+@pytest.mark.parametrize("model_type", ["groupvit_text_model", None])
 def test_type_without_a_head_that_is_known_is_refused(model_type: str | None) -> None:
     config = transformers.PretrainedConfig() if model_type is None else config_of(model_type)
     with pytest.raises(UnsupportedArchitectureError, match="no encoder or classifier of that type; use one of albert,"):

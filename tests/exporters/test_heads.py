@@ -16,6 +16,7 @@ from ortolan.tokenize import Encoding
 from ortolan_exporters import CheckpointError
 from ortolan_exporters.heads.base import IMPOSSIBLE, Examples, Head, ask, real_rows
 from ortolan_exporters.heads.registry import ALIASES, HEADS, head_named
+from ortolan_exporters.heads.text_generation import places
 from tests import tiny
 
 TOKENIZER = tiny.tokenizer()
@@ -53,6 +54,7 @@ GOOD_LINES: dict[str, dict[str, Any]] = {
     "text-classification": {"text": "a film", "label": 1},
     "token-classification": {"tokens": ["a", "film"], "labels": [0, "POSITIVE"]},
     "question-answering": {"question": "what ?", "context": "a film", "answers": ["film"]},
+    "text-generation": {"text": "a film"},
     "fill-mask": {"text": "a [MASK] film", "label": "good"},
     "sentence-embedding": {"text": "a film", "text_pair": "a plot", "score": 0.5},
 }
@@ -72,6 +74,7 @@ BAD_LINES: list[tuple[str, dict[str, Any], str]] = [
     ("question-answering", {"question": "what ?", "context": "a film", "answers": [1]}, "no question, context"),
     ("question-answering", {"question": 1, "context": "a film", "answers": ["film"]}, "no question, context"),
     ("question-answering", {"question": "what ?", "answers": ["film"]}, "no question, context and answers"),
+    ("text-generation", {"label": 1}, "no key 'text'"),
     ("fill-mask", {"text": "a good film", "label": "good"}, r"not one \[MASK\] and a label that is one token"),
     ("fill-mask", {"text": "a [MASK] [MASK]", "label": "good"}, r"not one \[MASK\]"),
     ("fill-mask", {"text": "a [MASK]", "label": "zebra"}, "a label that is one token"),
@@ -112,6 +115,8 @@ def test_head_is_found_by_its_task_and_by_other_names_of_it() -> None:
         "sentiment-analysis": "text-classification",
         "ner": "token-classification",
         "sentence-similarity": "sentence-embedding",
+        "summarization": "text2text-generation",
+        "translation": "text2text-generation",
     }
     with pytest.raises(UnknownTaskError, match="'telepathy' requested, no such task; use one of text-classification,"):
         head_named("telepathy")
@@ -123,6 +128,8 @@ def test_head_is_found_by_its_task_and_by_other_names_of_it() -> None:
         ("token-classification", "softmax"),
         ("question-answering", "softmax"),
         ("fill-mask", "softmax"),
+        ("text-generation", "softmax"),
+        ("text2text-generation", "softmax"),
         ("feature-extraction", "cosine"),
         ("sentence-embedding", "cosine"),
     ],
@@ -189,6 +196,30 @@ def test_question_is_two_decisions_and_no_answer_stands_in_padding() -> None:
 def test_each_mask_is_a_decision() -> None:
     logits = np.arange(2 * 4 * 3).reshape(2, 4, 3)
     assert [row.tolist() for row in decide("fill-mask", logits=logits)] == [[[6, 7, 8]], [[15, 16, 17]]]
+
+
+@pytest.mark.parametrize("task", ["text-generation", "text2text-generation"])
+def test_each_next_token_is_a_decision_but_behind_padding(task: str) -> None:
+    logits = np.arange(2 * 4 * 3).reshape(2, 4, 3)
+    found = decide(task, logits=logits)
+    assert [row.tolist() for row in found] == [logits[0].tolist(), logits[1, :3].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("length", "vocabulary", "expected"),
+    [
+        (4, 600, [0, 1, 2, 3]),
+        (31, 600, list(range(0, 31, 2))),
+        (31, 50_000, [0, 30]),
+        (31, 200_000, [30]),
+        (1, 600, [0]),
+    ],
+    ids=["all", "sixteen", "two of a large vocabulary", "the last of a very large one", "one token"],
+)
+def test_places_that_are_compared_are_fewer_where_the_vocabulary_is_large(
+    length: int, vocabulary: int, expected: list[int]
+) -> None:
+    assert places(length, vocabulary) == expected
 
 
 def test_tokens_that_are_compared_are_spread_over_a_long_text() -> None:
@@ -339,6 +370,35 @@ def test_masks_are_scored_by_their_best_token(tmp_path: Path) -> None:
     best = np.zeros((1, len(TOKENIZER)), np.float32)
     best[0, ids("good")[0]] = 1
     assert HEADS["fill-mask"].score([best, best], examples.answers) == 0.5
+
+
+def test_next_tokens_are_scored_by_how_the_text_goes_on(tmp_path: Path) -> None:
+    examples = read("text-generation", tmp_path, {"text": "a film"})
+    assert examples.encodings[0].ids == [CLS, *ids("a", "film"), SEP]
+    assert examples.answers == [[*ids("a", "film"), SEP, None]]
+    best = np.zeros((4, len(TOKENIZER)), np.float32)
+    best[0, ids("a")[0]] = best[1, ids("film")[0]] = best[2, ids("the")[0]] = 1
+    assert HEADS["text-generation"].score([best], examples.answers) == pytest.approx(2 / 3)
+
+
+def test_answers_of_a_decoder_have_no_score(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="compared with torch's and with nothing else; leave the data out"):
+        HEADS["text2text-generation"].read(write(tmp_path, {"text": "a"}), TOKENIZER, config(), 64)
+
+
+def test_decoder_is_asked_the_text_itself_where_nobody_says_what_it_has_written() -> None:
+    asked: dict[str, Any] = {}
+
+    class Module(torch.nn.Module):
+        config = transformers.T5Config(decoder_start_token_id=7)
+
+        def forward(self, **inputs: Any) -> dict[str, Any]:
+            asked.update(inputs)
+            return {"logits": 1}
+
+    HEADS["text2text-generation"].answer(Module(), {"input_ids": torch.tensor([[4, 5, 6], [8, 9, 0]])})
+    assert asked["decoder_input_ids"].tolist() == [[7, 4, 5], [7, 8, 9]]
+    assert asked["use_cache"] is False
 
 
 def test_embeddings_are_scored_by_the_order_of_their_cosines(tmp_path: Path) -> None:

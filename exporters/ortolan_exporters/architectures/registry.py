@@ -46,6 +46,8 @@ AUTO_CLASSES: Mapping[str, str] = {
     "text-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "question-answering": "AutoModelForQuestionAnswering",
+    "text-generation": "AutoModelForCausalLM",
+    "text2text-generation": "AutoModelForSeq2SeqLM",
     "fill-mask": "AutoModelForMaskedLM",
     "feature-extraction": "AutoModel",
     "sentence-embedding": "AutoModel",
@@ -88,8 +90,10 @@ def class_name(architecture: Architecture, task: str) -> str | None:
     """
     if task in architecture.classes:
         return architecture.classes[task]
-    table = getattr(transformers.models.auto.modeling_auto, HEADS[task].classes)
-    found = table.get(architecture.model_type)
+    tables, head = transformers.models.auto.modeling_auto, HEADS[task]
+    if any(architecture.model_type in getattr(tables, name) for name in head.unless):
+        return None
+    found = getattr(tables, head.classes).get(architecture.model_type)
     return None if found is None else str(found[0] if isinstance(found, tuple) else found)
 
 

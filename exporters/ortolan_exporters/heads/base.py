@@ -15,7 +15,7 @@ from ortolan.session.base import Array
 from ortolan.tokenize import Encoding
 
 Axes = tuple[str, ...]
-"""Names of the axes of an output: "batch" and "sequence" vary, the others have the length that torch gives them."""
+"""Names of the axes of an output: those of `FREE_AXES` vary, the others have the length that torch gives them."""
 
 IMPOSSIBLE = -1e4
 """Logit of a choice that there is not: its probability is 0."""
@@ -41,14 +41,20 @@ class Head:
     Attributes:
         task: Name of its task, as in transformers.
         classes: Name of transformers' table of the classes that have this head, by `model_type`.
+        unless: Names of more of these tables: a `model_type` that one of them names has no such head here.
+        inputs: Inputs of its graph besides those that a text is tokenized to.
         outputs: Outputs of its graph.
+        writes: Whether it is there to write texts, so that the settings for that go with it.
         metric: What `score` measures; empty where there is nothing to measure.
         least_agreement: Share of decisions that a precision must not change, where no labelled texts decide.
     """
 
     task: str
     classes: str
+    unless: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     outputs: ClassVar[Mapping[str, Axes]]
+    writes: bool = False
     metric: str
     least_agreement: float = 0.0
 

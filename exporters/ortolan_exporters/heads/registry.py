@@ -8,13 +8,17 @@ from ortolan_exporters.heads.feature_extraction import FeatureExtraction
 from ortolan_exporters.heads.fill_mask import FillMask
 from ortolan_exporters.heads.question_answering import QuestionAnswering
 from ortolan_exporters.heads.sentence_embedding import SentenceEmbedding
+from ortolan_exporters.heads.text2text_generation import Text2TextGeneration
 from ortolan_exporters.heads.text_classification import TextClassification
+from ortolan_exporters.heads.text_generation import TextGeneration
 from ortolan_exporters.heads.token_classification import TokenClassification
 
 _ALL: tuple[Head, ...] = (
     TextClassification(),
     TokenClassification(),
     QuestionAnswering(),
+    TextGeneration(),
+    Text2TextGeneration(),  # before fill-mask: transformers lists BART's class for both
     FillMask(),
     FeatureExtraction(),
     SentenceEmbedding(),
@@ -26,6 +30,8 @@ ALIASES = {
     "sentiment-analysis": "text-classification",
     "ner": "token-classification",
     "sentence-similarity": "sentence-embedding",
+    "summarization": "text2text-generation",
+    "translation": "text2text-generation",
 }
 
 
