@@ -1,25 +1,31 @@
 """`pipeline()`: a task and a model become a callable. Start reading here.
 
-request.py -> tokenize.py -> batch/ -> session/ (through model.py) -> postprocess/ (through tasks/)
+inputs.py -> request.py -> tokenize.py -> batch/ -> session/ (by forward.py and model.py) -> postprocess/ (by tasks/)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
-from ortolan.batch.policy import plan_batches
 from ortolan.config import BatchConfig
-from ortolan.errors import ConfigError, InvalidInputError, UnknownTaskError
+from ortolan.errors import ConfigError, NonFiniteError, OrtolanError, RequestError, UnknownTaskError
+from ortolan.forward import Row, forward
+from ortolan.generation.loop import generate
+from ortolan.inputs import Stream, as_list, as_stream, is_one
 from ortolan.locate import cache_folder, locate
 from ortolan.model import Model
-from ortolan.request import TextInput
-from ortolan.tasks.base import Task
-from ortolan.tasks.registry import task_named
-from ortolan.tokenize import Tokenizer, Truncation
+from ortolan.progress import Bar
+from ortolan.tasks.base import BATCH_OPTIONS, LENGTH_OPTIONS, ModelFacts, Task, Writes, true_or_false
+from ortolan.tasks.registry import heads_served, task_named
+from ortolan.tokenize import Encoding, Tokenizer, Truncation
+
+CALL_OPTIONS = (*BATCH_OPTIONS, "progress")
+"""Options that every pipeline has."""
 
 
 def pipeline(
@@ -36,7 +42,8 @@ def pipeline(
     """Make a callable for a task, as `transformers.pipeline` does.
 
     Args:
-        task: "text-classification", also called "sentiment-analysis".
+        task: A name that transformers uses, such as "text-classification" or "ner"; `ortolan.tasks.registry` lists
+            them.
         model: An artifact folder, a local checkpoint, a Hub id, or a loaded `Model`. A checkpoint is exported once
             into the cache, which needs the `export` extra. Graphs that optimum, transformers.js or
             sentence-transformers exported run as they are, with an `UnverifiedWarning`. None for the default of the
@@ -64,22 +71,21 @@ def pipeline(
             )
     else:
         cache = cache_folder(None if cache_dir is None else Path(cache_dir))
-        folder = locate(model, chosen.name, revision=revision, cache_dir=cache, precision=precision)
+        folder = locate(
+            model, chosen.heads[0], default_for=chosen.name, revision=revision, cache_dir=cache, precision=precision
+        )
         model = Model.load(folder, provider, precision, cache_dir=cache)
     served = model.artifact.manifest.task
-    if served != chosen.name:
+    if served not in chosen.heads:
+        others = " or ".join(f"'{name}'" for name in heads_served(served) or [served])
         raise UnknownTaskError(
-            f"task '{chosen.name}' requested", f"the model serves '{served}'", f"use task '{served}' or another model"
+            f"task '{chosen.name}' requested", f"the model serves {others}", f"use task {others} or another model"
         )
     if tokenizer is None:
         tokenizer = model.tokenizer
     elif not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.load(tokenizer, max_length=model.artifact.manifest.max_length)
     return Pipeline(chosen, model, tokenizer, task_options)
-
-
-PIPELINE_OPTIONS = ("truncation", "max_length", "batch_size", "strict_batching")
-"""Options of a call that belong to the pipeline, not to its task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class _Call:
     truncation: Truncation
     batching: BatchConfig
     stream_window: int
+    shows_progress: bool
 
 
 class Pipeline:
@@ -101,11 +108,22 @@ class Pipeline:
         tokenizer: What tokenizes for it.
     """
 
-    def __init__(self, task: Task[Any], model: Model, tokenizer: Tokenizer, defaults: Mapping[str, object]) -> None:
+    def __init__(
+        self, task: Task[Any, Any], model: Model, tokenizer: Tokenizer, defaults: Mapping[str, object]
+    ) -> None:
         self._task = task
         self.model = model
         self.tokenizer = tokenizer
-        self._labels = model.artifact.id2label
+        self._writer: Writes[Any] | None = task if isinstance(task, Writes) else None
+        artifact = model.artifact
+        self._facts = ModelFacts(
+            artifact.config,
+            artifact.id2label,
+            tokenizer,
+            artifact.manifest.task,
+            artifact.pooling,
+            {} if self._writer is None else artifact.generation_config,
+        )
         self._defaults = dict(defaults)
         self._default_options = self._task_options(defaults, None)
         self._default_call = self._options({})
@@ -115,77 +133,174 @@ class Pipeline:
         """Name of the task."""
         return self._task.name
 
-    def __call__(self, inputs: Any, **options: object) -> Any:
+    def __call__(self, *args: Any, **options: Any) -> Any:
         """Answer one input, a list, or a stream.
 
         Args:
-            inputs: A text; a mapping with `text` and `text_pair`; a list or tuple of those; or any other iterable of
-                those, which is read as it is answered.
-            options: `truncation` (False refuses a text that is too long, True cuts it), `max_length` in tokens,
-                `batch_size`, and the task's own: for text-classification `top_k` and `function_to_apply`
-                ("softmax", "sigmoid", "none"). Lists are sorted into batches of similar length unless `batch_size`
-                says how many rows go together; streams run one at a time unless it does. `strict_batching=True` runs
-                each text alone, so that no result depends on the texts beside it, whatever the precision: lists take
-                longer (README, "Who shares a batch").
+            args: What is to be answered: for most tasks a text; a list of them, which may be an array [N] or a column
+                of a table in memory; or any other iterable of them, which is read as it is answered. docs/tasks.md
+                says what each task reads.
+            options: `batch_size`, `strict_batching`, `progress` (True shows on stderr how far a list has come, or a
+                stream of known length), for most tasks `truncation` (False refuses a text that is too
+                long, True cuts it) and `max_length` in tokens, and the task's own. Lists are sorted into batches of
+                similar length unless `batch_size` says how many rows go together; streams run one at a time unless it
+                does. `strict_batching=True` runs each text alone, so that no result depends on the texts beside it,
+                whatever the precision: lists take longer (docs/tasks.md, "Who shares a batch").
 
         Returns:
-            What transformers returns: for a text a list with one `{"label", "score"}`, for a list one such mapping a
-            text, for a stream an iterator. With `top_k`, a list of mappings for each text.
+            What transformers returns: a result, a list with one for each input, or for a stream an iterator.
 
         Raises:
             InvalidInputError: An input that can't be read; in a list the error names its index, and nothing is run.
+                A stream raises it when it comes to that input, after the answers to those before.
             InputTooLongError: A text longer than the model reads, and truncation was not asked for.
-            ConfigError: An option with a value that is not allowed.
+            ConfigError: An option that the task does not have, or with a value that is not allowed.
+            NonFiniteError: The graph answered NaN or infinity.
         """
+        inputs, options = self._task.arguments(args, options)
         call = self._options(options) if options else self._default_call
-        if isinstance(inputs, (str, Mapping, TextInput)):
-            item = self._task.parse(inputs, None)
-            return self._task.present(self._run([item], call, None), inputs, call.task_options, options)
-        if isinstance(inputs, Sequence) and not isinstance(inputs, (bytes, bytearray)):
-            items = [self._task.parse(item, index) for index, item in enumerate(inputs)]
-            return self._task.present(self._run(items, call, 0), None, call.task_options, options)
-        if isinstance(inputs, Iterable) and not isinstance(inputs, (bytes, bytearray)):
-            return self._stream(iter(inputs), call)
-        raise InvalidInputError(
-            "an input requested",
-            f"got {type(inputs).__name__}",
-            "send a text, a mapping, a list or an iterable of them",
-        )
+        if is_one(inputs):
+            payload = self._task.parse(inputs, None)
+            return self._task.present(self._run([payload], call, None), inputs, options)
+        if (items := as_list(inputs)) is None:
+            return self._stream(_checked(as_stream(inputs), call), call)
+        payloads = [self._task.parse(item, index) for index, item in enumerate(items)]
+        if not call.shows_progress:
+            return self._task.present(self._run(payloads, call, 0), None, options)
+        with closing(Bar(len(payloads), self.task, shows_rate=True)) as bar:
+            return self._task.present(self._run(payloads, call, 0, bar), None, options)
 
-    def _run(self, items: list[TextInput], call: _Call, first_index: int | None) -> list[Any]:
-        """Tokenize, batch, run and decode; one result for each item, in order."""
-        encodings = self.tokenizer.encode(items, call.truncation, first_index=first_index)
-        results: list[Any] = [None] * len(items)
-        lengths = [len(encoding.ids) for encoding in encodings]
-        limits = call.batching
-        for batch in plan_batches(
-            lengths, max_batch_size=limits.max_batch_size, max_batch_tokens=limits.max_batch_tokens
-        ):
-            outputs = self.model(**self.tokenizer.pad([encodings[i] for i in batch]))
-            for index, result in zip(batch, self._task.decode(outputs, self._labels, call.task_options), strict=True):
-                results[index] = result
+    def attempt(self, items: Sequence[object], first: int = 0, **options: Any) -> list[Any]:
+        """Answer what can be answered of a list, and say of the rest why not.
+
+        Args:
+            items: Inputs, as in a list that is passed to the pipeline itself.
+            first: Position of the first of them in the caller's list, for messages.
+            options: As for a call.
+
+        Returns:
+            For each input its result, not nested further; or in its place the `RequestError` or `NonFiniteError` that
+            it alone would raise.
+
+        Raises:
+            ConfigError: An option that the task does not have, or with a value that is not allowed.
+            SessionError: ONNX Runtime failed.
+        """
+        return self._attempt(items, self._options(options) if options else self._default_call, first)
+
+    def _attempt(self, items: Sequence[object], call: _Call, first: int) -> list[Any]:
+        payloads: dict[int, Any] = {}
+        faults: dict[int, Any] = {}
+        for position, item in enumerate(items, start=first):
+            try:
+                payloads[position] = self._task.parse(item, position)
+            except RequestError as error:
+                faults[position] = error
+        outcomes = {**faults, **self._outcomes(payloads, call)}
+        return [outcomes[position] for position in range(first, first + len(items))]
+
+    def _outcomes(self, payloads: Mapping[int, Any], call: _Call) -> dict[int, Any]:
+        """Results by position, with an error in the place of each that can't be had."""
+        first = next(iter(payloads), 0)
+        try:
+            return dict(zip(payloads, self._run(list(payloads.values()), call, first), strict=True))
+        except (RequestError, NonFiniteError) as error:
+            if len(payloads) == 1:
+                return {first: error}
+        faults = {}
+        for position, payload in payloads.items():  # most faults are seen in tokens: nothing has to run for them
+            try:
+                self._task.encode([payload], self._facts, call.task_options, call.truncation, position)
+            except RequestError as error:
+                faults[position] = error
+        if faults:
+            sound = {position: payload for position, payload in payloads.items() if position not in faults}
+            return {**faults, **self._outcomes(sound, call)}
+        alone = [self._outcomes({position: payload}, call) for position, payload in payloads.items()]
+        return {position: outcome for one in alone for position, outcome in one.items()}
+
+    def _run(self, payloads: list[Any], call: _Call, first: int | None, bar: Bar | None = None) -> list[Any]:
+        """Tokenize, batch, run and decode; one result for each payload, in order."""
+        task, facts = self._task, self._facts
+        groups = task.encode(payloads, facts, call.task_options, call.truncation, first)
+        owners = [owner for owner, group in enumerate(groups) for _ in group]
+        starts = [start - len(group) for start, group in zip(accumulate(map(len, groups)), groups, strict=True)]
+        waiting: list[list[Row | None]] = [[None] * len(group) for group in groups]
+        missing = [len(group) for group in groups]
+        results: list[Any] = [None] * len(payloads)
+        answered = 0
+        encodings = [encoding for group in groups for encoding in group]
+        for position, row in self._answered(encodings, call):
+            owner = owners[position]
+            waiting[owner][position - starts[owner]] = row
+            missing[owner] -= 1
+            if not missing[owner]:  # decoded at once: outputs of a whole list may not fit into memory
+                rows = [one for one in waiting[owner] if one is not None]
+                results[owner] = task.decode(payloads[owner], rows, facts, call.task_options)
+                waiting[owner] = []
+                answered += 1
+                if bar is not None:
+                    bar.show(answered)
         return results
 
-    def _stream(self, inputs: Iterator[object], call: _Call) -> Iterator[Any]:
-        position = 0
-        while window := list(islice(inputs, call.stream_window)):
-            items = [self._task.parse(item, position + offset) for offset, item in enumerate(window)]
-            yield from self._run(items, call, position)
-            position += len(window)
+    def _answered(self, encodings: Sequence[Encoding], call: _Call) -> Iterator[tuple[int, Row]]:
+        """Ask the graph, once for each row, or for a text that is written, once for each token."""
+        if self._writer is not None:
+            settings = self._writer.writing(call.task_options)
+            return generate(self.model, self.tokenizer, encodings, settings, call.batching)
+        return forward(self.model, self.tokenizer, encodings, call.batching)
+
+    def _stream(self, stream: Stream, call: _Call) -> Iterator[Any]:
+        with (
+            closing(Bar(stream.length or 0, self.task, shows_rate=True))
+            if call.shows_progress
+            else nullcontext() as bar
+        ):
+            answered = 0
+            while window := list(islice(stream.items, call.stream_window)):
+                for outcome in self._attempt(window, call, answered):
+                    if isinstance(outcome, OrtolanError):
+                        raise outcome
+                    yield outcome
+                    answered += 1
+                    if bar is not None:
+                        bar.show(answered)
 
     def _options(self, options: Mapping[str, object]) -> _Call:
         merged = {**self._defaults, **options}
         size, strict = merged.get("batch_size"), merged.get("strict_batching", False)
         return _Call(
             self._task_options(options, self._default_options),
-            self.tokenizer.truncation(merged.get("truncation"), merged.get("max_length")),
+            self.tokenizer.truncation(
+                merged.get("truncation"),
+                # of a task that writes, it is the length of what is written
+                merged.get("max_length") if self._writer is None else None,
+                default=self._task.truncation,
+            ),
             _batching(size, strict),
             size if isinstance(size, int) else 1,
+            true_or_false("progress", merged.get("progress", False)),
         )
 
     def _task_options(self, options: Mapping[str, object], base: Any) -> Any:
-        own = {name: value for name, value in options.items() if name not in PIPELINE_OPTIONS}
-        return self._task.options(own, self.model.artifact.config, base)
+        known = (*self._task.option_names, *CALL_OPTIONS)
+        if unknown := [name for name in options if name not in known]:
+            raise ConfigError(
+                f"option {', '.join(map(repr, unknown))} requested",
+                f"{self.task} has no such option",
+                f"it has {', '.join(known)}",
+            )
+        others = (*LENGTH_OPTIONS, *CALL_OPTIONS) if self._writer is None else ("truncation", *CALL_OPTIONS)
+        own = {name: value for name, value in options.items() if name not in others}
+        return self._task.options(own, self._facts, base)
+
+
+def _checked(stream: Stream, call: _Call) -> Stream:
+    if call.shows_progress and stream.length is None:
+        raise ConfigError(
+            "progress=True requested", "nobody knows how long the stream is", "pass a list, or leave it out"
+        )
+    return stream
 
 
 def _batching(size: object, strict: object) -> BatchConfig:

@@ -42,21 +42,25 @@ def track(items: Sequence[Item], what: str) -> Iterator[Item]:
 class Bar:
     """How much of something is done: a bar on a terminal, which `close` removes; elsewhere a line for each quarter."""
 
-    def __init__(self, total: int, what: str, unit: str = "") -> None:
-        """Begin with nothing done.
+    def __init__(self, total: int, what: str, unit: str = "", *, begun: int = 0, shows_rate: bool = False) -> None:
+        """Begin with nothing done, or where earlier work ended.
 
         Args:
             total: How much there is to do.
             what: What is done, in a few words.
             unit: Of what is counted, shown after the numbers.
+            begun: How much is done already, in no time of this bar's.
+            shows_rate: Whether to say how much is done in a second.
         """
         self._total = max(1, total)
+        self._begun = begun
+        self._shows_rate = shows_rate
         self._what = what
         self._unit = unit
         self._start = self._drawn = time.monotonic()
-        self._quarters = 0
+        self._quarters = 4 * begun // self._total
         if sys.stderr.isatty():
-            self._draw(0)
+            self._draw(begun)
 
     def show(self, done: int) -> None:
         """Say that so much is done; more than all counts as all."""
@@ -66,7 +70,9 @@ class Bar:
                 self._draw(done)
         elif 4 * done // self._total > self._quarters:
             self._quarters = 4 * done // self._total
-            say(f"{self._what}: {done} of {self._total}{self._unit}")
+            seconds = time.monotonic() - self._start
+            pace = _pace(done - self._begun, self._total - self._begun, seconds, True) if self._shows_rate else ""
+            say(f"{self._what}: {done} of {self._total}{self._unit}{pace}")
 
     def close(self) -> None:
         """Remove the bar."""
@@ -74,12 +80,17 @@ class Bar:
 
     def _draw(self, done: int) -> None:
         self._drawn = time.monotonic()
-        line = bar_line(self._what, done, self._total, self._drawn - self._start, self._unit)
+        seconds = self._drawn - self._start
+        line = bar_line(
+            self._what, done, self._total, seconds, self._unit, begun=self._begun, shows_rate=self._shows_rate
+        )
         # a line that fills the terminal would wrap, and stay there
         print("\r" + line[: _columns()].ljust(_columns()), end="\r", file=sys.stderr, flush=True)
 
 
-def bar_line(what: str, done: int, total: int, seconds: float, unit: str = "") -> str:
+def bar_line(
+    what: str, done: int, total: int, seconds: float, unit: str = "", *, begun: int = 0, shows_rate: bool = False
+) -> str:
     """Draw a bar.
 
     Args:
@@ -88,13 +99,26 @@ def bar_line(what: str, done: int, total: int, seconds: float, unit: str = "") -
         total: Of how much, at least 1.
         seconds: Time it has taken so far.
         unit: Of what is counted.
+        begun: How much of it was done before.
+        shows_rate: Whether to say how much is done in a second.
 
     Returns:
         Such as "timing: [#####.....] 5 of 10, 3 s left"; no time as long as nothing is done.
     """
     filled = CELLS * done // total
-    left = f", {_duration(seconds * (total - done) / done)} left" if done else ""
-    return f"{what}: [{'#' * filled}{'.' * (CELLS - filled)}] {done} of {total}{unit}{left}"
+    bar = f"[{'#' * filled}{'.' * (CELLS - filled)}]"
+    return f"{what}: {bar} {done} of {total}{unit}{_pace(done - begun, total - begun, seconds, shows_rate)}"
+
+
+def _pace(done: int, total: int, seconds: float, shows_rate: bool) -> str:
+    if done <= 0:
+        return ""
+    rate = f", {_rate(done / max(seconds, 1e-9))} a second" if shows_rate else ""
+    return f"{rate}, {_duration(seconds * (total - done) / done)} left"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _duration(seconds: float) -> str:

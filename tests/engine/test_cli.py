@@ -5,12 +5,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import ortolan
 from ortolan.cli import COMMANDS, main
+from ortolan.commands import asking
+from ortolan.tasks.registry import task_named
 from tests.engine.damage import GOLDEN, as_optimum, as_sentence_transformers, edit_manifest
 
 RUN = ("run", "sentiment-analysis", "--model", str(GOLDEN), "--provider", "cpu", "--precision", "fp32")
@@ -126,7 +130,7 @@ def test_run_with_json_prints_a_failure_as_one_document(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        pytest.param(["translation", "rain"], "task 'translation' requested, no such task", id="task"),
+        pytest.param(["divination", "rain"], "task 'divination' requested, no such task", id="task"),
         pytest.param(
             ["sentiment-analysis", "--model", "/no/such", "rain"], "model '/no/such' requested, there is no", id="model"
         ),
@@ -148,6 +152,154 @@ def test_run_interrupted_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(sys, "stdin", Interrupted())
     assert main(RUN) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "ortolan run: interrupted"
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a pipeline of any task answers to a list; afterwards the list."""
+    given: list[Any] = []
+
+    class Answering:
+        def __init__(self, task: str) -> None:
+            self.task = task_named(task).name
+            self.model = SimpleNamespace(precision="fp32", provider="cpu", reason="asked for")
+
+        def attempt(self, inputs: list[Any]) -> list[Any]:
+            found, given[:] = given[: len(inputs)], inputs
+            return found
+
+    monkeypatch.setattr(asking, "pipeline", lambda task, *_, **__: Answering(task))
+    return given
+
+
+ENTITY = {"entity_group": "PER", "score": 0.991, "word": "Ada", "start": 0, "end": 3}
+GAP = [{"score": 0.9, "token": 1, "token_str": "rain", "sequence": "it may rain"}]
+SHOWN: dict[str, tuple[list[str], Any, str]] = {
+    "entities": (
+        ["ner"],
+        [ENTITY, {"entity": "B-LOC", "score": 0.5, "word": "Rome", "index": 3, "start": 7, "end": 11}],
+        "PER Ada 0.9910  B-LOC Rome 0.5000\ttext\n",
+    ),
+    "no-entities": (["ner"], [], "\ttext\n"),
+    "answer": (
+        ["question-answering", "--context", "Ada."],
+        {"score": 0.75, "start": 0, "end": 3, "answer": "Ada"},
+        "Ada 0.7500\ttext\n",
+    ),
+    "answers": (
+        ["question-answering", "--context", "Ada."],
+        [{"score": 0.5, "start": 0, "end": 3, "answer": one} for one in ("Ada", "")],
+        "Ada 0.5000   0.5000\ttext\n",
+    ),
+    "gap": (["fill-mask"], GAP, "rain 0.9000\ttext\n"),
+    "gaps": (["fill-mask"], [GAP, GAP], "rain 0.9000 | rain 0.9000\ttext\n"),
+    "features": (
+        ["feature-extraction"],
+        [[[0.5, -1.0], [2.0, 0.25]]],
+        "[1, 2, 2] 0.5000 -1.0000 2.0000 0.2500 ...\ttext\n",
+    ),
+    "embedding": (["sentence-embedding"], np.array([0.5], np.float32), "[1] 0.5000 ...\ttext\n"),
+    "labels": (
+        ["zero-shot-classification", "--labels", "a, b"],
+        {"sequence": "text", "labels": ["b", "a"], "scores": [0.75, 0.25]},
+        "b 0.7500  a 0.2500\ttext\n",
+    ),
+    "text": (["text-generation"], [{"generated_text": "text and\nmore"}], "text and\nmore\n"),
+    "chat": (
+        ["text-generation"],
+        [{"generated_text": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}],
+        "b\n",
+    ),
+    "summary": (["summarization"], [{"summary_text": "short"}], "short\n"),
+    "translation": (["translation_en_to_fr"], [{"translation_text": "texte"}], "texte\n"),
+}
+
+
+@pytest.mark.parametrize(("words", "answer", "line"), SHOWN.values(), ids=SHOWN)
+def test_run_shows_the_answers_of_each_task(
+    answers: list[Any], capsys: pytest.CaptureFixture[str], words: list[str], answer: Any, line: str
+):
+    answers.append(answer)
+    assert main(["run", *words, "text"]) == 0
+    assert capsys.readouterr().out == line
+
+
+def test_run_shows_a_ranking_as_a_line_a_document(
+    answers: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "documents.txt").write_text("one\n\ntwo\n")
+    answers.append([{"index": 1, "score": 0.9}, {"index": 0, "score": 0.1}])
+    assert main(["run", "text-ranking", "which?", "--documents", str(tmp_path / "documents.txt")]) == 0
+    assert capsys.readouterr().out == "0.9000\ttwo\n0.1000\tone\n"
+    assert answers == [{"query": "which?", "documents": ["one", "two"]}]
+
+
+def test_run_reads_documents_from_stdin(answers: list[Any], monkeypatch: pytest.MonkeyPatch):
+    type_in(monkeypatch, "one\r\ntwo")
+    answers.append([])
+    assert main(["run", "text-ranking", "which?", "--documents", "-"]) == 0
+    assert answers == [{"query": "which?", "documents": ["one", "two"]}]
+
+
+def test_run_reads_a_context_from_a_file(answers: list[Any], tmp_path: Path):
+    (tmp_path / "context.txt").write_text("Ada\nwas here.")
+    answers += [[], []]
+    assert main(["run", "question-answering", "who?", "where?", "--context", f"@{tmp_path / 'context.txt'}"]) == 0
+    assert answers == [{"question": one, "context": "Ada\nwas here."} for one in ("who?", "where?")]
+
+
+def test_run_with_json_writes_arrays_as_lists(answers: list[Any], capsys: pytest.CaptureFixture[str]):
+    answers.append(np.array([0.5, 2.0], np.float32))
+    assert main(["run", "sentence-embedding", "text", "--json"]) == 0
+    assert capsys.readouterr().out == "[[0.5, 2.0]]\n"
+
+
+def test_run_passes_any_option_of_the_task(capsys: pytest.CaptureFixture[str]):
+    words = ["--option", "top_k=2", "--option", "function_to_apply=sigmoid", "--option", "batch_size=1"]
+    assert main([*RUN, "--json", *words, "rain"]) == 0
+    [labels] = json.loads(capsys.readouterr().out)
+    assert len(labels) == 2
+    assert sum(one["score"] for one in labels) != pytest.approx(1.0)  # as it would be with softmax
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param([*RUN, "--option", "topk=1", "rain"], "option 'topk' requested, text-class", id="option"),
+        pytest.param(
+            [*RUN, "--option", "top_k", "rain"], "option 'top_k' requested, it is no NAME=VALUE", id="no-value"
+        ),
+        pytest.param(
+            [*RUN, "--option", "top_k=1", "--top-k", "2", "a"], "option top_k requested, it is there", id="twice"
+        ),
+        pytest.param([*RUN, "--labels", "a,b", "rain"], "option 'candidate_labels' requested, text-cl", id="labels"),
+        pytest.param(
+            [*RUN, "--context", "a", "rain"], "text-classification requested, it has no --context", id="context"
+        ),
+        pytest.param([*RUN, "--documents", "-", "a"], "text-classification requested, it has no --doc", id="documents"),
+    ],
+)
+def test_run_refuses_what_a_task_does_not_have(capsys: pytest.CaptureFixture[str], words: list[str], message: str):
+    assert main(words) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"ortolan run: error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["question-answering", "who?"], "question-answering requested, it needs --context", id="context"),
+        pytest.param(["text-ranking", "who?"], "text-ranking requested, it needs --documents", id="documents"),
+        pytest.param(
+            ["text-ranking", "--documents", "-"], "--documents - requested, the queries come from", id="stdin"
+        ),
+        pytest.param(["text-ranking", "a", "--documents", "/no"], "'/no' requested, it can't be read", id="no-file"),
+        pytest.param(["question-answering", "a", "--context", "@/no"], "'/no' requested, it can't be", id="no-context"),
+    ],
+)
+@pytest.mark.usefixtures("answers")
+def test_run_says_what_a_task_needs(capsys: pytest.CaptureFixture[str], words: list[str], message: str):
+    assert main(["run", *words]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"ortolan run: error: {message}")
 
 
 # inspect

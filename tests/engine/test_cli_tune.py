@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ortolan import cli, timing
+from ortolan import timing
 from ortolan.cli import main
+from ortolan.commands import tune
 from ortolan.tune import measure, schedule
 from tests.engine.damage import GOLDEN
 
@@ -83,7 +84,7 @@ def test_tune_interrupted_says_in_one_line_that_it_can_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "tune", interrupted)
+    monkeypatch.setattr(tune, "tune", interrupted)
     assert main(TUNE) == 1
     assert capsys.readouterr().err == (
         "ortolan tune: interrupted; what was measured is kept, and another run goes on with it\n"

@@ -261,8 +261,8 @@ def test_an_answer_that_is_not_finite_is_refused(artifact: Path):
 
 
 def test_an_unknown_task_is_refused_before_a_model_is_looked_for():
-    with pytest.raises(UnknownTaskError, match="task 'translation' requested, no such task"):
-        pipeline("translation", "/nowhere")
+    with pytest.raises(UnknownTaskError, match="task 'divination' requested, no such task"):
+        pipeline("divination", "/nowhere")
 
 
 def test_a_model_of_another_task_names_its_own(artifact: Path):
@@ -554,3 +554,22 @@ def test_strict_batching_is_yes_or_no(strict: object):
 def test_strict_batching_and_a_batch_size_exclude_each_other():
     with pytest.raises(ConfigError, match="strict_batching with batch_size=2 requested"):
         pipeline("text-classification", GOLDEN)(["rain"], strict_batching=True, batch_size=2)
+
+
+def test_an_unknown_option_names_the_known(faked: Pipeline):
+    with pytest.raises(ConfigError) as caught:
+        faked("the", topk=1)
+    assert str(caught.value) == (
+        "option 'topk' requested, text-classification has no such option; "
+        "it has top_k, function_to_apply, truncation, max_length, batch_size, strict_batching, progress"
+    )
+
+
+def test_no_input_and_two_inputs_are_refused(faked: Pipeline):
+    for args in ((), ("the", "film")):
+        with pytest.raises(InvalidInputError, match=f"got {len(args)} inputs"):
+            faked(*args)
+
+
+def test_inputs_may_be_named(faked: Pipeline):
+    assert faked(inputs="the") == [THE]

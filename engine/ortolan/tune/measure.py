@@ -15,12 +15,14 @@ from ortolan.choice import Way, attention_forms
 from ortolan.config import Precision, SessionConfig
 from ortolan.errors import ArtifactError, InferenceError
 from ortolan.manifest import Graph
+from ortolan.model import DECODER_IDS
 from ortolan.progress import track
 from ortolan.request import TextInput
 from ortolan.session.base import Array, Session
 from ortolan.session.ort import OrtSession
 from ortolan.session.providers import Provider
 from ortolan.tasks.classify import default_activation
+from ortolan.teacher_forcing import decoder_start_id, shift_right
 from ortolan.timing import take_turns
 from ortolan.tokenize import Encoding, Tokenizer
 from ortolan.tune.agreement import agreement
@@ -166,7 +168,11 @@ class OrtBench:
 
     def _answer(self, session: Session, encoding: Encoding) -> dict[str, Array]:
         padded = self._tokenizer.pad([encoding])
-        return session.run({spec.name: padded[spec.name] for spec in session.signature.inputs if spec.name in padded})
+        names = [spec.name for spec in session.signature.inputs]
+        if DECODER_IDS in names:
+            start = decoder_start_id(self._artifact.config, self._artifact.generation_config)
+            padded[DECODER_IDS] = shift_right(padded["input_ids"], start)
+        return session.run({name: padded[name] for name in names if name in padded})
 
     def _golden_difference(self, way: Way, session: Session) -> float:
         """Largest difference to the recorded answers; NaN if there are other numbers of values."""
