@@ -25,6 +25,9 @@ was left out, as transformers does, which does not say so.
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class OrtolanError(Exception):
     """Base of everything Ortolan raises on purpose.
@@ -147,3 +150,11 @@ class UnverifiedWarning(UserWarning):
 
 class TruncatedWarning(UserWarning):
     """A text is longer than the model reads, and the task cuts it where the caller did not say what to do."""
+
+
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn whoever called this package, however deep the call has come."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "ortolan":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

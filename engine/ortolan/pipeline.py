@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ortolan.inputs import Stream, as_list, as_stream, is_one
 from ortolan.locate import cache_folder, locate
 from ortolan.model import Model
 from ortolan.progress import Bar
-from ortolan.tasks.base import BATCH_OPTIONS, LENGTH_OPTIONS, ModelFacts, Task, Writes, true_or_false
+from ortolan.tasks.base import BATCH_OPTIONS, LENGTH_OPTIONS, ModelFacts, Task, Writes, true_or_false, whole_number
 from ortolan.tasks.registry import heads_served, task_named
 from ortolan.tokenize import Encoding, Tokenizer, Truncation
 
@@ -120,7 +120,6 @@ class Pipeline:
             artifact.config,
             artifact.id2label,
             tokenizer,
-            artifact.manifest.task,
             artifact.pooling,
             {} if self._writer is None else artifact.generation_config,
         )
@@ -223,21 +222,19 @@ class Pipeline:
         """Tokenize, batch, run and decode; one result for each payload, in order."""
         task, facts = self._task, self._facts
         groups = task.encode(payloads, facts, call.task_options, call.truncation, first)
-        owners = [owner for owner, group in enumerate(groups) for _ in group]
-        starts = [start - len(group) for start, group in zip(accumulate(map(len, groups)), groups, strict=True)]
-        waiting: list[list[Row | None]] = [[None] * len(group) for group in groups]
-        missing = [len(group) for group in groups]
+        places = [(owner, place) for owner, group in enumerate(groups) for place in range(len(group))]
+        waiting: list[dict[int, Row]] = [{} for _ in groups]
         results: list[Any] = [None] * len(payloads)
         answered = 0
         encodings = [encoding for group in groups for encoding in group]
         for position, row in self._answered(encodings, call):
-            owner = owners[position]
-            waiting[owner][position - starts[owner]] = row
-            missing[owner] -= 1
-            if not missing[owner]:  # decoded at once: outputs of a whole list may not fit into memory
-                rows = [one for one in waiting[owner] if one is not None]
-                results[owner] = task.decode(payloads[owner], rows, facts, call.task_options)
-                waiting[owner] = []
+            owner, place = places[position]
+            rows = waiting[owner]
+            rows[place] = row
+            if len(rows) == len(groups[owner]):  # decoded at once: outputs of a whole list may not fit into memory
+                waiting[owner] = {}
+                in_order = [rows[place] for place in range(len(rows))]
+                results[owner] = task.decode(payloads[owner], in_order, facts, call.task_options)
                 answered += 1
                 if bar is not None:
                     bar.show(answered)
@@ -305,17 +302,15 @@ def _checked(stream: Stream, call: _Call) -> Stream:
 
 def _batching(size: object, strict: object) -> BatchConfig:
     """Check the options `batch_size` and `strict_batching`, and say how lists are split."""
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ConfigError("batch_size requested", f"got {size!r}", "use a whole number from 1 on")
-    if not isinstance(strict, bool):
-        raise ConfigError("strict_batching requested", f"got {strict!r}", "use True or False")
-    if strict and size not in (None, 1):
+    rows = None if size is None else whole_number("batch_size", size)
+    strict = true_or_false("strict_batching", strict)
+    if strict and rows not in (None, 1):
         raise ConfigError(
-            f"strict_batching with batch_size={size} requested",
+            f"strict_batching with batch_size={rows} requested",
             "with the first each text runs alone",
             "leave one of them out",
         )
     if strict:
         return BatchConfig(max_batch_size=1)
     # who names a number of rows wants that many, however long they are
-    return BatchConfig() if size is None else BatchConfig(max_batch_size=size, max_batch_tokens=1 << 62)
+    return BatchConfig() if rows is None else BatchConfig(max_batch_size=rows, max_batch_tokens=1 << 62)

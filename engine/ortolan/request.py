@@ -62,6 +62,24 @@ def is_encodable(text: str) -> bool:
     return True
 
 
+def parse_single_text(item: object, index: int | None = None, asked: str = "a text") -> TextInput:
+    """Check one text that has no second one beside it.
+
+    Args:
+        item: A string, or a mapping with `text`.
+        index: Position in the caller's list, for the error message.
+        asked: What it is for, for the error message.
+
+    Raises:
+        InvalidInputError: It is no text, or there are two.
+        InputTooLongError: More than `MAX_TEXT_CHARS` characters.
+    """
+    parsed = parse_text_input(item, index)
+    if parsed.text_pair is not None:
+        raise InvalidInputError(f"{asked} requested", "got a pair of texts", "send one text", index=index)
+    return parsed
+
+
 def _check_text(field: str, value: object, index: int | None) -> str:
     if not isinstance(value, str):
         raise InvalidInputError(f"{field} requested", f"got {type(value).__name__}", _PAIR_HINT, index=index)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +22,7 @@ from ortolan.errors import (
     InvalidInputError,
     MissingFileError,
     TruncatedWarning,
+    warn_caller,
 )
 from ortolan.request import TextInput, is_encodable, parse_text_input
 from ortolan.tensors import as_tensor
@@ -109,10 +109,6 @@ class Truncation:
     max_length: int
     strategy: str | None = None
     warns: bool = False
-
-
-_CALLER = 6
-"""Frames between a warning and who called the pipeline."""
 
 
 class Tokenizer:
@@ -602,7 +598,7 @@ class Tokenizer:
             )
         if truncation.warns:
             message = f"of a text of {length} tokens only {truncation.max_length} are read"
-            warnings.warn(message, TruncatedWarning, stacklevel=_CALLER)
+            warn_caller(message, TruncatedWarning)
 
     def _truncate(self, item: TextInput, truncation: Truncation, index: int | None) -> tokenizers.Encoding:
         """Tokenize again without special tokens, cut, then put them in."""

@@ -57,10 +57,9 @@ def facts(
     config: Mapping[str, Any] | None = None,
     labels: Mapping[int, str] | None = None,
     tokenizer: Tokenizer | None = None,
-    head: str = "text-classification",
 ) -> ModelFacts:
     """What a task knows of a model; the tokenizer of the golden artifact unless there is another."""
-    return ModelFacts(config or {}, labels or {}, tokenizer or Tokenizer.load(GOLDEN, max_length=64), head)
+    return ModelFacts(config or {}, labels or {}, tokenizer or Tokenizer.load(GOLDEN, max_length=64))
 
 
 class FakeOnnxRuntime:

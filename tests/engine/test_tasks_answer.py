@@ -14,7 +14,7 @@ from ortolan.tokenize import Truncation
 from tests.engine.damage import edit_json
 from tests.engine.fakes import facts
 
-TASK, FACTS = Answer(), facts(head="question-answering")
+TASK, FACTS = Answer(), facts()
 ASKED = Question("was it good", "the film was unlikely good , and the rain")
 NO_LIMITS = Truncation(64)
 
@@ -123,7 +123,7 @@ def test_not_a_number_is_an_error():
 @pytest.fixture
 def left(artifact: Path) -> Any:
     edit_json(artifact / "tokenizer_config.json", lambda settings: settings.update(padding_side="left"))
-    return facts(head="question-answering", tokenizer=Tokenizer.load(artifact, max_length=64))
+    return facts(tokenizer=Tokenizer.load(artifact, max_length=64))
 
 
 def test_models_padded_on_the_left_read_the_context_first(left: Any):

@@ -14,7 +14,7 @@ from ortolan.tasks.embed import Embed
 from ortolan.tokenize import Encoding
 from tests.engine.fakes import facts
 
-TASK, FACTS = Embed(), facts(head="sentence-embedding")
+TASK, FACTS = Embed(), facts()
 HIDDEN = np.array([[1.0, 8.0], [3.0, 2.0], [5.0, 2.0]], np.float32)
 TRAINED = np.array([0.6, 0.0, 0.8], np.float32)
 OUTPUTS = {"last_hidden_state": HIDDEN, "sentence_embedding": TRAINED}

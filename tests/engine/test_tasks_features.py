@@ -12,7 +12,7 @@ from ortolan.tasks.features import FeatureOptions, Features
 from ortolan.tokenize import Encoding, Truncation
 from tests.engine.fakes import facts
 
-FACTS = facts(head="feature-extraction")
+FACTS = facts()
 TASK = Features()
 HIDDEN = np.array([[0.5, 1.0], [1.5, 2.0], [2.5, 3.0]], np.float32)
 

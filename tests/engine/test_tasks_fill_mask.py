@@ -17,7 +17,7 @@ from tests.engine.damage import GOLDEN
 from tests.engine.fakes import facts
 
 TOKENIZER = Tokenizer.load(GOLDEN, max_length=64)
-FACTS = facts(head="fill-mask", tokenizer=TOKENIZER)
+FACTS = facts(tokenizer=TOKENIZER)
 TASK = FillMask()
 DEFAULT = TASK.options({}, FACTS)
 GOOD, BAD, SUN = (TOKENIZER.token_id(word) or 0 for word in ("good", "bad", "sun"))

@@ -19,7 +19,7 @@ from tests.engine.damage import GOLDEN
 from tests.engine.fakes import facts
 
 TOKENIZER = Tokenizer.load(GOLDEN, max_length=16)
-FACTS = facts(head="text-generation", tokenizer=TOKENIZER)
+FACTS = facts(tokenizer=TOKENIZER)
 TASK = Generate()
 CLS, SEP = TOKENIZER.special_id("cls"), TOKENIZER.special_id("sep")
 HELLO = [{"role": "user", "content": "what a day"}]
@@ -104,7 +104,7 @@ def test_settings_of_the_model_are_read() -> None:
 
 
 def test_prefix_of_the_model_stands_before_each_text() -> None:
-    known = facts(head="text-generation", tokenizer=TOKENIZER, config={"prefix": "the film "})
+    known = facts(tokenizer=TOKENIZER, config={"prefix": "the film "})
     [[row]] = TASK.encode([TextInput("was good")], known, TASK.options({}, known), Truncation(16), None)
     assert row.ids == [CLS, *ids("the", "film", "was", "good"), SEP]
 

@@ -12,7 +12,7 @@ from ortolan.tasks.tag import Tag, TagOptions, Words
 from ortolan.tokenize import Truncation
 from tests.engine.fakes import facts
 
-FACTS = facts(labels={0: "O", 1: "B-PER"}, head="token-classification")
+FACTS = facts(labels={0: "O", 1: "B-PER"})
 LIMITS = Truncation(64, "longest_first", warns=True)
 TASK = Tag()
 

@@ -28,8 +28,8 @@ PARAMETERS = {
     "translation_en_to_de": {"prefix": "rain ", "num_beams": 4},
     "translation_en_to_fr": {"prefix": "sun "},
 }
-KNOWN = facts(head="text2text-generation", tokenizer=TOKENIZER, config={"task_specific_params": PARAMETERS})
-PLAIN = facts(head="text2text-generation", tokenizer=TOKENIZER)
+KNOWN = facts(tokenizer=TOKENIZER, config={"task_specific_params": PARAMETERS})
+PLAIN = facts(tokenizer=TOKENIZER)
 CLS, SEP = TOKENIZER.special_id("cls"), TOKENIZER.special_id("sep")
 CALM = {"num_beams": 1}
 
@@ -42,7 +42,7 @@ def multilingual(template: str) -> ModelFacts:
     backend.post_processor = processors.TemplateProcessing(single=template, special_tokens=marks)
     settings = json.loads((GOLDEN / "tokenizer_config.json").read_text())
     roles = {role: settings[f"{role}_token"] for role in ("cls", "sep", "pad", "unk", "mask")}
-    return facts(head="text2text-generation", tokenizer=Tokenizer(backend, max_length=16, special=roles))
+    return facts(tokenizer=Tokenizer(backend, max_length=16, special=roles))
 
 
 def asked(task: Text2Text, known: ModelFacts, text: str = "what", **values: Any) -> list[int]:

@@ -12,7 +12,7 @@ from ortolan.errors import ConfigError, InvalidInputError
 from ortolan.forward import Row
 from ortolan.postprocess.spans import best_spans
 from ortolan.request import TextInput, parse_text_input
-from ortolan.tasks.base import ModelFacts, check_finite, one_input, true_or_false, whole_number
+from ortolan.tasks.base import ModelFacts, check_finite, lone_or_all, one_input, place, true_or_false, whole_number
 from ortolan.tokenize import Encoding, Truncation
 
 _FORM = 'send {"question": "...", "context": "..."}'
@@ -100,7 +100,7 @@ class Answer:
             raise ConfigError(
                 f"max_seq_len={options.max_seq_len} requested", f"the model reads {longest} tokens", "use that or less"
             )
-        if options.doc_stride is not None and options.doc_stride > (options.max_seq_len or min(384, longest)):
+        if options.doc_stride is not None and options.doc_stride > _window(options, facts):
             raise ConfigError(f"doc_stride={options.doc_stride} requested", "windows are shorter than that", "use less")
         return options
 
@@ -125,7 +125,7 @@ class Answer:
         first: int | None,
     ) -> list[list[Encoding]]:
         """A row for each window of a context; see `Task.encode`."""
-        window = options.max_seq_len or min(384, facts.tokenizer.max_length)
+        window = _window(options, facts)
         stride = min(window // 2, 128) if options.doc_stride is None else options.doc_stride
         is_first = _question_first(facts)
         splits = Truncation(window, "only_second" if is_first else "only_first")
@@ -134,7 +134,7 @@ class Answer:
                 TextInput(one.question, one.context) if is_first else TextInput(one.context, one.question),
                 splits,
                 stride,
-                index=None if first is None else first + offset,
+                index=place(first, offset),
             )
             for offset, one in enumerate(payloads)
         ]
@@ -169,7 +169,11 @@ class Answer:
 
     def present(self, results: list[Any], single: object | None, called_with: Mapping[str, object]) -> Any:
         """Nest as transformers does: a list of one question comes back as if it were that question."""
-        return results if single is None and len(results) != 1 else results[0]
+        return lone_or_all(results, single)
+
+
+def _window(options: AnswerOptions, facts: ModelFacts) -> int:
+    return options.max_seq_len or min(384, facts.tokenizer.max_length)
 
 
 def _question_first(facts: ModelFacts) -> bool:

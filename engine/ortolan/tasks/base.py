@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -37,7 +35,6 @@ class ModelFacts:
         config: Its config.json.
         labels: Name of each label, where it has labels.
         tokenizer: What tokenizes for it.
-        head: Name of the task that its graph was exported for.
         pooling: How hidden states become an embedding, where the graph does not do it.
         generation: How it writes: its generation_config.json.
     """
@@ -45,7 +42,6 @@ class ModelFacts:
     config: Mapping[str, Any]
     labels: Mapping[int, str]
     tokenizer: Tokenizer
-    head: str
     pooling: Pooling = field(default_factory=Pooling)
     generation: Mapping[str, Any] = field(default_factory=dict)
 
@@ -198,17 +194,19 @@ def encode_together(
         ) from error
 
 
+def place(first: int | None, offset: int) -> int | None:
+    """Position of an input in the caller's list; None for a lone one, whose position nobody asks for."""
+    return None if first is None else first + offset
+
+
 def one_or_all(results: list[Any], single: object | None) -> Any:
     """Give a lone input its result, and a list of inputs the list of theirs."""
     return results if single is None else results[0]
 
 
-def warn_caller(message: str) -> None:
-    """Warn whoever called this package, however deep the call has come."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "ortolan":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+def lone_or_all(results: list[Any], single: object | None) -> Any:
+    """Give a list of one input what that input alone would get, as some pipelines of transformers do."""
+    return results if single is None and len(results) != 1 else results[0]
 
 
 def check_finite(array: Array, what: str) -> Array:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ortolan.errors import ConfigError, InvalidInputError
+from ortolan.errors import ConfigError
 from ortolan.forward import Row
 from ortolan.postprocess.pooling import POOLINGS, unit_length
-from ortolan.request import TextInput, parse_text_input
+from ortolan.request import TextInput, parse_single_text
 from ortolan.tasks.base import LENGTH_OPTIONS, ModelFacts, check_finite, one_input, true_or_false, whole_number
 from ortolan.tokenize import Encoding, Truncation
 
@@ -64,10 +64,7 @@ class Embed:
 
     def parse(self, item: object, index: int | None) -> TextInput:
         """Check one text; see `Task.parse`."""
-        text = parse_text_input(item, index)
-        if text.text_pair is not None:
-            raise InvalidInputError("sentence-embedding requested", "got a pair of texts", "send one text", index=index)
-        return text
+        return parse_single_text(item, index, self.name)
 
     def encode(
         self,

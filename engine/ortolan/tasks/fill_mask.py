@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ortolan.errors import ConfigError, InvalidInputError
+from ortolan.errors import ConfigError, InvalidInputError, warn_caller
 from ortolan.forward import Row
 from ortolan.postprocess.activations import FloatArray, softmax
 from ortolan.request import TextInput, parse_text_input
-from ortolan.tasks.base import LENGTH_OPTIONS, ModelFacts, check_finite, one_input, unfold, whole_number
+from ortolan.tasks.base import (
+    LENGTH_OPTIONS,
+    ModelFacts,
+    check_finite,
+    lone_or_all,
+    one_input,
+    place,
+    unfold,
+    whole_number,
+)
 from ortolan.tokenize import Encoding, Tokenizer, Truncation
 
 FEW = 30
@@ -89,7 +97,7 @@ class FillMask:
                     "a word for a gap requested",
                     f"there is no {mask} in the text, or in the beginning that is read",
                     f"write {mask} where the word is missing",
-                    index=None if first is None else first + offset,
+                    index=place(first, offset),
                 )
         return [[row] for row in rows]
 
@@ -97,14 +105,14 @@ class FillMask:
         """Rank the tokens for each gap; see `Task.decode`."""
         [row] = rows
         ids = row.encoding.ids
-        gaps = [place for place, token in enumerate(ids) if token == options.mask_id]
+        gaps = [gap for gap, token in enumerate(ids) if token == options.mask_id]
         probs = softmax(check_finite(row.outputs["logits"][gaps], "words for a gap"))
         found = [_fillings(ids, gap, one, facts.tokenizer, options) for gap, one in zip(gaps, probs, strict=True)]
         return found[0] if len(gaps) == 1 else found
 
     def present(self, results: list[Any], single: object | None, called_with: Mapping[str, object]) -> Any:
         """Nest as transformers does: a list of one text comes back as if it were that text."""
-        return results if single is None and len(results) != 1 else results[0]
+        return lone_or_all(results, single)
 
 
 def _fillings(
@@ -115,7 +123,7 @@ def _fillings(
     best = (
         _largest(probs, options.top_k)
         if targets is None
-        else [targets[place] for place in _largest(probs[list(targets)], options.top_k)]
+        else [targets[best] for best in _largest(probs[list(targets)], options.top_k)]
     )
     padding = tokenizer.special_id("pad")
     # with several gaps the others stay visible, and the other special tokens with them
@@ -134,17 +142,13 @@ def _fillings(
 
 def _largest(scores: FloatArray, count: int) -> list[int]:
     """Places of the largest scores, largest first; of equal ones the first."""
-    if count <= FEW:  # looking through a vocabulary of 30,000 a few times takes a tenth of what parting it takes
+    if count <= FEW:  # sorting a vocabulary of 30,000 takes longer than a short text takes to run
         left, found = scores.copy(), []
         for _ in range(min(count, len(scores))):
             found.append(int(left.argmax()))
             left[found[-1]] = -np.inf
         return found
-    if count < len(scores):  # sorting a whole vocabulary takes longer than a short text takes to run
-        bound = np.partition(scores, -count)[-count]
-        near = np.flatnonzero(scores >= bound)
-        return [int(place) for place in near[np.argsort(-scores[near], kind="stable")][:count]]
-    return [int(place) for place in np.argsort(-scores, kind="stable")]
+    return [int(best) for best in np.argsort(-scores, kind="stable")[:count]]
 
 
 def _mask_id(tokenizer: Tokenizer) -> int:
@@ -164,9 +168,9 @@ def _target_ids(targets: object, tokenizer: Tokenizer) -> tuple[int, ...]:
         if token is None:
             token = tokenizer.first_id(word)
             if token is None:
-                warnings.warn(f"target {word!r} has no token, and is left out", stacklevel=2)
+                warn_caller(f"target {word!r} has no token, and is left out")
                 continue
-            warnings.warn(f"target {word!r} is no token; {tokenizer.token(token)!r} stands for it", stacklevel=2)
+            warn_caller(f"target {word!r} is no token; {tokenizer.token(token)!r} stands for it")
         found.append(token)
     if not found:
         raise ConfigError("targets requested", f"none of {list(words)} has a token", "pass other words")

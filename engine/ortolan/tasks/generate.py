@@ -16,9 +16,9 @@ from ortolan.generation.config import (
     read_settings,
     updated,
 )
-from ortolan.request import TextInput
-from ortolan.tasks.base import ModelFacts, one_input, true_or_false, whole_number
-from ortolan.tasks.text2text import check_not_empty, parse_single_text, warn_of_sampling, with_stop_strings
+from ortolan.request import TextInput, parse_single_text
+from ortolan.tasks.base import ModelFacts, one_input, one_or_all, place, true_or_false, whole_number
+from ortolan.tasks.text2text import check_not_empty, warn_of_sampling, with_stop_strings
 from ortolan.tokenize import Encoding, Truncation
 
 UNBOUNDED = 1 << 31
@@ -151,10 +151,9 @@ class Generate:
             limits = replace(limits, max_length=min(limits.max_length, options.prompt_length))
         if options.makes_room:
             limits = Truncation(UNBOUNDED)
-        places = [None if first is None else first + offset for offset in range(len(payloads))]
-        rows = [_encode(one, facts, options, limits, place) for one, place in zip(payloads, places, strict=True)]
+        rows = [_encode(one, facts, options, limits, place(first, offset)) for offset, one in enumerate(payloads)]
         check_not_empty(rows, first)
-        return [[_with_room(row, facts, options, place)] for row, place in zip(rows, places, strict=True)]
+        return [[_with_room(row, facts, options, place(first, offset))] for offset, row in enumerate(rows)]
 
     def writing(self, options: GenerateOptions) -> GenerationConfig:
         """Say how the prompts are continued; see `Writes.writing`."""
@@ -179,7 +178,7 @@ class Generate:
 
     def present(self, results: list[Any], single: object | None, called_with: Mapping[str, object]) -> Any:
         """Nest as transformers does: for each prompt a list with one answer."""
-        return results if single is None else results[0]
+        return one_or_all(results, single)
 
 
 _FLAGS = {

@@ -18,6 +18,7 @@ from ortolan.tasks.base import (
     encode_together,
     one_input,
     one_or_all,
+    place,
     true_or_false,
     whole_number,
 )
@@ -129,7 +130,7 @@ class Rank:
         groups = []
         for offset, query in enumerate(payloads):
             pairs = [TextInput(query.text, one) for one in query.documents]
-            groups.append(encode_together(pairs, facts.tokenizer, limits, None if first is None else first + offset))
+            groups.append(encode_together(pairs, facts.tokenizer, limits, place(first, offset)))
         return groups
 
     def decode(self, payload: Query, rows: Sequence[Row], facts: ModelFacts, options: RankOptions) -> Any:

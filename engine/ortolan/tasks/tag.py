@@ -11,13 +11,14 @@ from ortolan.errors import ConfigError, InvalidInputError
 from ortolan.forward import Row
 from ortolan.postprocess.activations import softmax
 from ortolan.postprocess.entities import STRATEGIES, TokenScores, entities, without_overlaps
-from ortolan.request import TextInput, parse_text_input
+from ortolan.request import TextInput, parse_single_text, parse_text_input
 from ortolan.tasks.base import (
     LENGTH_OPTIONS,
     ModelFacts,
     check_finite,
     one_input,
     one_or_all,
+    place,
     true_or_false,
     whole_number,
 )
@@ -110,10 +111,7 @@ class Tag:
             for part in (*item.words, " ".join(item.words)):  # all together they are not too long either
                 parse_text_input(part, index)
             return item
-        text = parse_text_input(item, index)
-        if text.text_pair is not None:
-            raise InvalidInputError("token-classification requested", "got a pair of texts", "send one", index=index)
-        return text
+        return parse_single_text(item, index, self.name)
 
     def encode(
         self,
@@ -129,7 +127,7 @@ class Tag:
             return [[row] for row in facts.tokenizer.encode(texts, limits, first_index=first)]
         groups = []
         for offset, payload in enumerate(payloads):
-            index = None if first is None else first + offset
+            index = place(first, offset)
             if isinstance(payload, Words):
                 groups.append([facts.tokenizer.encode_words(payload.words, limits, index=index)])
             else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ortolan.errors import ConfigError, InvalidInputError
+from ortolan.errors import ConfigError, InvalidInputError, warn_caller
 from ortolan.forward import Row
 from ortolan.generation.config import (
     OPTIONS,
@@ -15,8 +15,8 @@ from ortolan.generation.config import (
     read_settings,
     updated,
 )
-from ortolan.request import TextInput, parse_text_input
-from ortolan.tasks.base import ModelFacts, one_input, true_or_false, warn_caller
+from ortolan.request import TextInput, parse_single_text
+from ortolan.tasks.base import ModelFacts, one_input, place, true_or_false
 from ortolan.teacher_forcing import decoder_start_id
 from ortolan.tokenize import Encoding, Truncation
 
@@ -130,18 +130,6 @@ class Text2Text:
         return Text2TextOptions(writing=replace(writing, decoder_start_token_id=start), prefix=prefix)
 
 
-def parse_single_text(item: object, index: int | None) -> TextInput:
-    """Check one text that has no second one beside it.
-
-    Raises:
-        InvalidInputError: It is none, or there are two.
-    """
-    parsed = parse_text_input(item, index)
-    if parsed.text_pair is not None:
-        raise InvalidInputError("a text requested", "got a pair of texts", "send one text", index=index)
-    return parsed
-
-
 def check_not_empty(rows: Sequence[Encoding], first: int | None) -> None:
     """Refuse texts of which the tokenizer leaves nothing.
 
@@ -154,7 +142,7 @@ def check_not_empty(rows: Sequence[Encoding], first: int | None) -> None:
                 "a text requested",
                 "the tokenizer leaves nothing of it",
                 "send a text with characters that it knows",
-                index=None if first is None else first + offset,
+                index=place(first, offset),
             )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ortolan.errors import ConfigError
+from ortolan.errors import ConfigError, warn_caller
 from ortolan.request import TextInput
-from ortolan.tasks.base import ModelFacts, warn_caller
+from ortolan.tasks.base import ModelFacts
 from ortolan.tasks.text2text import TASK_PARAMETERS, Text2Text, Text2TextOptions
 from ortolan.tokenize import Encoding, Tokenizer, Truncation
 

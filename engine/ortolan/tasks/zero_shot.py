@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import string
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ortolan.errors import ConfigError, InvalidInputError
+from ortolan.errors import ConfigError, warn_caller
 from ortolan.forward import Row
 from ortolan.postprocess.activations import softmax
-from ortolan.request import TextInput, parse_text_input
+from ortolan.request import TextInput, parse_single_text, parse_text_input
 from ortolan.tasks.base import (
     LENGTH_OPTIONS,
     ModelFacts,
@@ -21,6 +20,7 @@ from ortolan.tasks.base import (
     encode_together,
     one_input,
     one_or_all,
+    place,
     true_or_false,
 )
 from ortolan.tokenize import Encoding, Truncation
@@ -82,12 +82,7 @@ class ZeroShotClassify:
 
     def parse(self, item: object, index: int | None) -> TextInput:
         """Check one text; see `Task.parse`."""
-        text = parse_text_input(item, index)
-        if text.text_pair is not None:
-            raise InvalidInputError(
-                "zero-shot-classification requested", "got a pair of texts", "send one text", index=index
-            )
-        return text
+        return parse_single_text(item, index, self.name)
 
     def encode(
         self,
@@ -111,7 +106,7 @@ class ZeroShotClassify:
         groups = []
         for offset, payload in enumerate(payloads):
             pairs = [TextInput(payload.text, hypothesis) for hypothesis in hypotheses]
-            groups.append(encode_together(pairs, facts.tokenizer, limits, None if first is None else first + offset))
+            groups.append(encode_together(pairs, facts.tokenizer, limits, place(first, offset)))
         return groups
 
     def decode(self, payload: TextInput, rows: Sequence[Row], facts: ModelFacts, options: ZeroShotOptions) -> Any:
@@ -139,10 +134,9 @@ def _entailment(labels: Mapping[int, str]) -> int:
     for number, label in labels.items():
         if label.lower().startswith("entail"):
             return number
-    warnings.warn(
+    warn_caller(
         f"none of the labels {list(labels.values())[:5]} begins with 'entail': the last one is taken for it, and "
-        "answers mean little unless the model was trained on natural language inference",
-        stacklevel=5,
+        "answers mean little unless the model was trained on natural language inference"
     )
     return -1
 
