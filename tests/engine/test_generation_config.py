@@ -145,3 +145,8 @@ def test_any_settings_are_read_or_refused(settings: dict[str, Any]):
         return
     assert found.longest(3) >= 1
     assert found.shortest(3) >= 0
+
+
+def test_a_stop_string_with_the_mark_of_an_unfinished_character_is_refused():
+    with pytest.raises(ConfigError, match="stop_strings requested"):
+        updated(GenerationConfig(), {"stop_strings": "a\ufffd"})

@@ -15,6 +15,9 @@ DEFAULT_NEW_TOKENS = 256
 UNSAID_LENGTH = 20
 """A `max_length` that stands in old files without being meant: it was the default of transformers."""
 
+UNFINISHED = "\ufffd"
+"""What stands in a decoded text for a character whose last bytes have not come yet."""
+
 MAX_STOP_STRINGS = 64
 MAX_STOP_CHARS = 1000
 
@@ -228,7 +231,9 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
 
 
 def _is_stop_string(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_STOP_CHARS and is_encodable(value)
+    # what stands for an unfinished character would stop a text within any character
+    is_text = isinstance(value, str) and 0 < len(value) <= MAX_STOP_CHARS and is_encodable(value)
+    return is_text and UNFINISHED not in str(value)
 
 
 READERS: Mapping[str, Callable[[str, object], Any]] = {

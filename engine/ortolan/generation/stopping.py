@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ortolan.generation.config import GenerationConfig
+from ortolan.generation.config import UNFINISHED, GenerationConfig
 
 MARGIN = 8
 """Tokens decoded before those that a stop string can stand in: a decoder may treat the first ones in its own way."""
-
-UNFINISHED = "\ufffd"
-"""What stands in a decoded text for a character whose last bytes have not come yet."""
 
 Decode = Callable[[Sequence[int]], str]
 
