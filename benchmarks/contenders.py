@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ortolan import Model, Pipeline, pipeline
-from ortolan.batch.policy import plan_batches
+from ortolan.batch.lists import plan_batches
 from ortolan.config import BatchConfig
 from ortolan.session.processors import usable_threads
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import ortolan
 from benchmarks.record import print_environment, write_record
 from benchmarks.tables import to_json
-from ortolan.batch.policy import plan_batches
+from ortolan.batch.lists import plan_batches
 from ortolan.request import TextInput
 from ortolan.timing import interleave
 from ortolan_exporters import export

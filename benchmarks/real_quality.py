@@ -25,7 +25,7 @@ from benchmarks import real_texts
 from benchmarks.real_weights import real_checkpoint
 from benchmarks.record import OUT, print_environment, write_record
 from benchmarks.tables import plain_table
-from ortolan.batch.policy import plan_batches
+from ortolan.batch.lists import plan_batches
 from ortolan.config import Precision
 from ortolan.progress import say, track
 from ortolan_exporters import choose, export

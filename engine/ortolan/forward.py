@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ortolan.batch.padding import real_part
-from ortolan.batch.policy import plan_batches
+from ortolan.batch.lists import plan_batches
 from ortolan.config import BatchConfig
 from ortolan.model import Model
 from ortolan.session.base import Array

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ortolan.batch.policy import plan_batches
+from ortolan.batch.lists import plan_batches
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=60)
 SIZES = st.integers(1, 40)

@@ -1,4 +1,4 @@
-"""Which texts run together: a pure decision, without clock or thread."""
+"""How a list of texts is split into batches: a pure decision, without clock or thread."""
 
 from __future__ import annotations
 
