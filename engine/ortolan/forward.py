@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ortolan.batch.padding import real_part
 from ortolan.batch.lists import plan_batches
+from ortolan.batch.padding import real_part
 from ortolan.config import BatchConfig
 from ortolan.model import Model
 from ortolan.session.base import Array

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from ortolan.batch.padding import IntArray
 from ortolan.batch.lists import plan_batches
+from ortolan.batch.padding import IntArray
 from ortolan.config import BatchConfig
 from ortolan.model import DECODER_IDS
 from ortolan.postprocess.activations import FloatArray

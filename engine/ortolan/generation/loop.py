@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ortolan.batch.padding import pad
 from ortolan.batch.lists import plan_batches
+from ortolan.batch.padding import pad
 from ortolan.config import BatchConfig
 from ortolan.errors import NonFiniteError
 from ortolan.forward import Row

@@ -1,0 +1,194 @@
+"""Which waiting texts run now, and on how many threads: a pure decision, without clock or thread.
+
+The most urgent text always goes. Who goes with it, and how wide the run is, follows from the cost tables: the waiting
+line is split into batches so that all of it costs least, and the batch with the most urgent text is run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ortolan.batch.costs import CostTable
+
+WINDOW = 64
+"""So many of the most urgent texts are looked at: planning takes time too, and later ones can wait for the next look."""
+
+PATIENCE_SECONDS = 1.0
+"""A text without deadline is treated as if it had one so far away."""
+
+PRIORITY_SECONDS = 1.0
+"""A step of priority is worth so much waiting: whoever has waited longer than that goes first all the same."""
+
+COMPANY_GAIN = 0.02
+"""A batch must save this share of its cost: less is no reason to let a text wait for another one to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A text that waits.
+
+    Attributes:
+        length: Its tokens.
+        arrival: When it came, seconds on the clock of all.
+        due: When its answer is of no use any more; infinity for a text without deadline.
+        priority: Higher goes first.
+        is_alone: Whether it must not share a batch.
+    """
+
+    length: int
+    arrival: float
+    due: float = math.inf
+    priority: int = 0
+    is_alone: bool = False
+
+    @property
+    def urgency(self) -> float:
+        """Least goes first. It doesn't change while a text waits, so that everybody's turn comes."""
+        return min(self.due, self.arrival + PATIENCE_SECONDS) - self.priority * PRIORITY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a batch may not exceed.
+
+    Attributes:
+        max_rows: Most texts of a batch.
+        max_tokens: Most tokens, padding counted; a text that is longer runs alone.
+    """
+
+    max_rows: int
+    max_tokens: int
+
+    def rows_at(self, length: int) -> int:
+        """Most texts of a batch whose longest one has `length` tokens; one at least."""
+        return max(1, min(self.max_rows, self.max_tokens // length))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What shall run now.
+
+    Attributes:
+        rows: Positions in the waiting line.
+        num_threads: On how many threads.
+        seconds: How long that is expected to take.
+    """
+
+    rows: tuple[int, ...]
+    num_threads: int
+    seconds: float
+
+
+def can_make_it(waiting: Waiting, now: float, costs: Iterable[CostTable], seconds_ahead: float = 0.0) -> bool:
+    """Whether a text can be answered before it is due, if all goes well from now on.
+
+    Args:
+        waiting: The text.
+        now: The time.
+        costs: Tables of the model.
+        seconds_ahead: How long it has to wait at least until its run starts.
+    """
+    return now + seconds_ahead + min(table.seconds(1, waiting.length) for table in costs) <= waiting.due
+
+
+def choose_run(
+    line: Sequence[Waiting], costs: Mapping[int, CostTable], limits: Limits, now: float, free_threads: int
+) -> Run | None:
+    """Choose what runs now.
+
+    Args:
+        line: Texts for one model that wait, the most urgent first.
+        costs: For each number of threads that a run may have, what runs on them cost while all threads are at work.
+        limits: What a batch may not exceed.
+        now: The time.
+        free_threads: How many threads nobody uses.
+
+    Returns:
+        What shall run now: the first of the line at least. None if no run is narrow enough for the free threads, or
+        nobody waits.
+    """
+    widths = [num_threads for num_threads in costs if num_threads <= free_threads]
+    if not line or not widths:
+        return None
+    head = line[0]
+    if head.is_alone or len(line) == 1:
+        width = min(widths, key=lambda num_threads: costs[num_threads].seconds(1, head.length))
+        return Run((0,), width, costs[width].seconds(1, head.length))
+    rows = [row for row in range(min(len(line), WINDOW)) if not line[row].is_alone]
+    rows.sort(key=lambda row: line[row].length)
+    lengths = [line[row].length for row in rows]
+    plans = {width: _plan(lengths, costs[width], limits, free_threads // width) for width in widths}
+    width = min(widths, key=lambda num_threads: (plans[num_threads].seconds, -num_threads))
+    start, end = plans[width].batch_of(rows.index(0))
+    chosen = _first_come(line, rows, start, end)
+    return _in_time(line, chosen, costs[width], width, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A split of texts, sorted by length, into batches: where each ends, and the seconds until all are done."""
+
+    ends: tuple[int, ...]
+    seconds: float
+
+    def batch_of(self, position: int) -> tuple[int, int]:
+        """Start and end of the batch that a text is in."""
+        start = 0
+        for end in self.ends:
+            if position < end:
+                return start, end
+            start = end
+        raise AssertionError("every text is in a batch")
+
+
+def _plan(lengths: Sequence[int], costs: CostTable, limits: Limits, side_by_side: int) -> _Plan:
+    """Split texts, sorted by length, so that their runs take least time, with so many of them side by side."""
+    # no run may hold what other threads could be working at
+    share = max(1, math.ceil(len(lengths) / side_by_side))
+    least, starts = [0.0], [0]  # of the texts up to each position: seconds, and where the last batch of them starts
+    for end in range(1, len(lengths) + 1):
+        length = lengths[end - 1]
+        by_rows = costs.by_rows(length)
+        best, found = least[end - 1] + by_rows[1], end - 1
+        for rows in range(2, min(limits.rows_at(length), share, end) + 1):
+            seconds = least[end - rows] + by_rows[rows] * (1 + COMPANY_GAIN)
+            if seconds < best:
+                best, found = seconds, end - rows
+        least.append(best)
+        starts.append(found)
+    ends = [len(lengths)]
+    while starts[ends[-1]] > 0:
+        ends.append(starts[ends[-1]])
+    ends.reverse()
+    longest = max(
+        costs.seconds(end - start, lengths[end - 1]) for start, end in zip([0, *ends[:-1]], ends, strict=True)
+    )
+    return _Plan(tuple(ends), max(least[-1] / side_by_side, longest))
+
+
+def _first_come(line: Sequence[Waiting], rows: Sequence[int], start: int, end: int) -> list[int]:
+    """Give a batch, of texts sorted by length, those that are the most urgent ones of their lengths."""
+    wanted: dict[int, int] = {}
+    for row in rows[start:end]:
+        wanted[line[row].length] = wanted.get(line[row].length, 0) + 1
+    chosen = []
+    for row in sorted(rows):  # the line is in the order of urgency
+        if wanted.get(line[row].length, 0) > 0:
+            wanted[line[row].length] -= 1
+            chosen.append(row)
+    return chosen
+
+
+def _in_time(line: Sequence[Waiting], chosen: list[int], costs: CostTable, width: int, now: float) -> Run:
+    """Leave out the least urgent of a batch as long as it makes another one late that could be in time."""
+    while True:
+        seconds = costs.seconds(len(chosen), max(line[row].length for row in chosen))
+        is_late = any(
+            line[row].due < now + seconds and line[row].due >= now + costs.seconds(1, line[row].length)
+            for row in chosen
+        )
+        if not is_late or len(chosen) == 1:
+            return Run(tuple(chosen), width, seconds)
+        chosen = chosen[:-1]
