@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -55,6 +56,39 @@ class BatchConfig:
             value = getattr(self, name)
             if not _is_whole(value, 1):
                 raise ConfigError(f"{name} requested", f"got {value!r}", "use a whole number from 1 on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchingConfig:
+    """How an engine forms batches of the requests that wait. What is None follows from what runs cost on this machine.
+
+    Attributes:
+        max_batch_size: Most texts of a batch; None for as many as make a text cheaper.
+        max_batch_tokens: Most tokens of a batch, padding counted; a longer text runs alone. None as above.
+        max_queue: Most texts that wait; None for what is answered in about two seconds.
+        max_wait_ms: How long a text may wait for company, milliseconds. 0 starts it as soon as a thread is free: under
+            load company comes by itself, while the runs before are under way.
+        run_timeout_ms: A run that takes longer, and twenty times as long as expected, hangs: its requests fail.
+        calibration_ms: How long to measure what runs cost when a model is loaded, milliseconds.
+    """
+
+    max_batch_size: int | None = None
+    max_batch_tokens: int | None = None
+    max_queue: int | None = None
+    max_wait_ms: float = 0.0
+    run_timeout_ms: float = 10_000.0
+    calibration_ms: float = 200.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_batch_tokens", "max_queue"):
+            value = getattr(self, name)
+            if value is not None and not _is_whole(value, 1):
+                raise ConfigError(f"{name} requested", f"got {value!r}", "use a whole number from 1 on, or leave it out")
+        for name, lowest in (("max_wait_ms", 0.0), ("run_timeout_ms", 1.0), ("calibration_ms", 0.0)):
+            value = getattr(self, name)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (is_number and math.isfinite(value) and value >= lowest):
+                raise ConfigError(f"{name} requested", f"got {value!r}", f"use milliseconds, {lowest:g} or more")
 
 
 def _is_whole(value: object, lowest: int) -> bool:

@@ -6,6 +6,11 @@ OrtolanError
       InvalidInputError    wrong type, empty, or not encodable as UTF-8
       InputTooLongError    more tokens than the model has positions for
       UnknownTaskError     no such task, or not one that this artifact serves
+      UnknownModelError    no model of that name in an engine
+    CapacityError        the caller can try again
+      QueueFullError       as many requests wait as may
+      DeadlineError        no answer in time
+      ClosedError          the engine does not take requests, or stopped before an answer
     ArtifactError        the operator can fix it
       MissingFileError     a file or folder is not there
       HashMismatchError    a file is not the one that was exported
@@ -98,6 +103,42 @@ class InputTooLongError(RequestError):
 
 class UnknownTaskError(RequestError):
     """A task that does not exist, or that the opened artifact cannot serve."""
+
+
+class UnknownModelError(RequestError):
+    """An engine has no model of that name, or several, and none was named."""
+
+
+class CapacityError(EngineError):
+    """Nothing is wrong with the request: the caller can try again."""
+
+
+class QueueFullError(CapacityError):
+    """As many texts wait for an answer as may.
+
+    Attributes:
+        retry_after_ms: When there is likely room again, in milliseconds from now.
+    """
+
+    def __init__(self, asked: str, found: str, remedy: str, *, retry_after_ms: float) -> None:
+        super().__init__(asked, found, remedy)
+        self.retry_after_ms = retry_after_ms
+
+
+class DeadlineError(CapacityError):
+    """A request could not be answered before its deadline.
+
+    Attributes:
+        deadline_ms: The deadline, in milliseconds from when the request came.
+    """
+
+    def __init__(self, asked: str, found: str, remedy: str, *, deadline_ms: float) -> None:
+        super().__init__(asked, found, remedy)
+        self.deadline_ms = deadline_ms
+
+
+class ClosedError(CapacityError):
+    """The engine is not started, or is closed: the request was not taken, or not answered."""
 
 
 class ArtifactError(EngineError):

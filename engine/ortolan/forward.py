@@ -47,12 +47,35 @@ def forward(
     """
     lengths = [len(encoding.ids) for encoding in encodings]
     for batch in plan_batches(lengths, max_batch_size=limits.max_batch_size, max_batch_tokens=limits.max_batch_tokens):
-        outputs = model(**tokenizer.pad([encodings[i] for i in batch]))
-        width = max(lengths[i] for i in batch)
-        for place, index in enumerate(batch):
-            real = real_part(lengths[index], width, tokenizer.padding_side)
-            row = {
+        rows = [encodings[i] for i in batch]
+        for index, outputs in zip(batch, run_batch(model, tokenizer, rows), strict=True):
+            yield index, Row(encodings[index], outputs)
+
+
+def run_batch(model: Model, tokenizer: Tokenizer, encodings: Sequence[Encoding]) -> list[dict[str, Array]]:
+    """Run encodings together.
+
+    Args:
+        model: What answers.
+        tokenizer: What pads.
+        encodings: The rows.
+
+    Returns:
+        The outputs for each row, as in `Row`.
+
+    Raises:
+        ShapeError: A row is longer than the model reads.
+        SessionError: ONNX Runtime failed.
+    """
+    outputs = model(**tokenizer.pad(encodings))
+    width = max(len(encoding.ids) for encoding in encodings)
+    answers = []
+    for place, encoding in enumerate(encodings):
+        real = real_part(len(encoding.ids), width, tokenizer.padding_side)
+        answers.append(
+            {
                 name: array[place][real] if name in model.sequence_outputs else array[place]
                 for name, array in outputs.items()
             }
-            yield index, Row(encodings[index], row)
+        )
+    return answers

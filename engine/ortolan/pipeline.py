@@ -99,6 +99,24 @@ class _Call:
     shows_progress: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Inputs as rows of tokens, and what has to be known to make results of what the graph answers to them.
+
+    Attributes:
+        rows: All rows, those of the first input first.
+        is_strict: Whether each row must run alone.
+    """
+
+    rows: list[Encoding]
+    is_strict: bool
+    _payloads: list[Any]
+    _sizes: list[int]
+    _task_options: Any
+    _single: Any
+    _called_with: Mapping[str, object]
+
+
 class Pipeline:
     """A task bound to a model. Safe to call from several threads.
 
@@ -186,6 +204,65 @@ class Pipeline:
             SessionError: ONNX Runtime failed.
         """
         return self._attempt(items, self._options(options) if options else self._default_call, first)
+
+    def encode(self, *args: Any, **options: Any) -> Encoded:
+        """Do the part of a call that comes before the graph.
+
+        Args:
+            args: One input, or a list of them, as for a call.
+            options: As for a call, without those that say how a list is split and shown: `batch_size`, `progress`.
+
+        Raises:
+            InvalidInputError: An input that can't be read, or a stream.
+            InputTooLongError: A text longer than the model reads, and truncation was not asked for.
+            ConfigError: An option that the task does not have, or with a value that is not allowed; or a task that
+                writes, whose graph runs many times.
+        """
+        if self._writer is not None:
+            raise ConfigError(
+                f"rows of the task '{self.task}' requested", "it writes token by token", "call the pipeline itself"
+            )
+        inputs, options = self._task.arguments(args, options)
+        if own := [name for name in ("batch_size", "progress") if name in options]:
+            raise ConfigError(
+                f"{', '.join(own)} requested", "whoever runs the rows decides about them", "leave it out"
+            )
+        call = self._options(options) if options else self._default_call
+        is_single = is_one(inputs)
+        items = [inputs] if is_single else as_list(inputs)
+        if items is None:
+            raise InvalidInputError(
+                "an answer requested", f"got a stream ({type(inputs).__name__})", "send one input, or a list"
+            )
+        payloads = [self._task.parse(item, None if is_single else index) for index, item in enumerate(items)]
+        first = None if is_single else 0
+        groups = self._task.encode(payloads, self._facts, call.task_options, call.truncation, first)
+        return Encoded(
+            [row for group in groups for row in group],
+            call.batching.max_batch_size == 1,
+            payloads,
+            [len(group) for group in groups],
+            call.task_options,
+            inputs if is_single else None,
+            options,
+        )
+
+    def decode(self, encoded: Encoded, rows: Sequence[Row]) -> Any:
+        """Do the part of a call that comes after the graph.
+
+        Args:
+            encoded: What `encode` returned.
+            rows: Its rows with what the graph answered, in their order.
+
+        Raises:
+            NonFiniteError: The graph answered NaN or infinity.
+        """
+        left = iter(rows)
+        results = [
+            self._task.decode(payload, list(islice(left, size)), self._facts, encoded._task_options)
+            for payload, size in zip(encoded._payloads, encoded._sizes, strict=True)
+        ]
+        return self._task.present(results, encoded._single, encoded._called_with)
 
     def _attempt(self, items: Sequence[object], call: _Call, first: int) -> list[Any]:
         payloads: dict[int, Any] = {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ortolan.batch.costs import CostTable
 
 WINDOW = 64
-"""So many of the most urgent texts are looked at: planning takes time too, and later ones can wait for the next look."""
+"""So many of the most urgent texts are looked at: planning takes time too, and the others wait in any case."""
 
 PATIENCE_SECONDS = 1.0
 """A text without deadline is treated as if it had one so far away."""
@@ -56,10 +56,12 @@ class Limits:
     Attributes:
         max_rows: Most texts of a batch.
         max_tokens: Most tokens, padding counted; a text that is longer runs alone.
+        max_wait_seconds: How long a text may wait for company while a thread is free.
     """
 
     max_rows: int
     max_tokens: int
+    max_wait_seconds: float = 0.0
 
     def rows_at(self, length: int) -> int:
         """Most texts of a batch whose longest one has `length` tokens; one at least."""
@@ -106,11 +108,11 @@ def choose_run(
         free_threads: How many threads nobody uses.
 
     Returns:
-        What shall run now: the first of the line at least. None if no run is narrow enough for the free threads, or
-        nobody waits.
+        What shall run now: the first of the line at least. None if no run is narrow enough for the free threads,
+        nobody waits, or all may wait for company yet.
     """
     widths = [num_threads for num_threads in costs if num_threads <= free_threads]
-    if not line or not widths:
+    if not line or not widths or _may_wait(line, limits, now):
         return None
     head = line[0]
     if head.is_alone or len(line) == 1:
@@ -124,6 +126,13 @@ def choose_run(
     start, end = plans[width].batch_of(rows.index(0))
     chosen = _first_come(line, rows, start, end)
     return _in_time(line, chosen, costs[width], width, now)
+
+
+def _may_wait(line: Sequence[Waiting], limits: Limits, now: float) -> bool:
+    head = line[0]
+    if head.is_alone or now >= min(waiting.arrival for waiting in line) + limits.max_wait_seconds:
+        return False
+    return len(line) < limits.rows_at(max(waiting.length for waiting in line))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,433 @@
+"""`Engine`: pipelines for services, with dynamic batching. Requests come from threads or asyncio, one at a time.
+
+submit -> pipeline.encode -> batch/queue.py -> batch/worker.py (policy.py, costs.py) -> replicas.py -> pipeline.decode
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ortolan.batch.counters import Counters
+from ortolan.batch.queue import Job, Queue, Slots, Text, Ticket
+from ortolan.batch.worker import Workers
+from ortolan.config import BatchingConfig
+from ortolan.errors import ClosedError, ConfigError, OrtolanError, UnknownModelError
+from ortolan.forward import Row
+from ortolan.pipeline import Encoded, Pipeline
+from ortolan.replicas import Replicas
+from ortolan.response import Response, Timing
+from ortolan.session.base import Stop
+from ortolan.tokenize import Encoding
+
+DEFAULT_NAME = "default"
+"""Name of a model that was given none."""
+
+MAX_PRIORITY = 10
+
+LONG_INPUT = 20_000
+"""Inputs of more characters are tokenized in a thread of their own, where they don't hold up an event loop."""
+
+Models = Pipeline | Sequence[Pipeline] | Mapping[str, Pipeline | Sequence[Pipeline]]
+
+
+class Engine:
+    """Answers requests from many callers, and batches those that wait at the same time.
+
+    async with ortolan.Engine(pipe) as engine:
+        result = await engine.submit("A text.", deadline_ms=50)
+
+    with ortolan.Engine({"mood": pipe, "names": other}) as engine:
+        future = engine.submit_nowait("A text.", model="mood")
+
+    Safe to use from several threads and event loops at once. Leaving a `with` block answers what waits, unless an
+    exception ends it.
+    """
+
+    def __init__(
+        self, models: Models, *, batching: BatchingConfig | None = None, num_threads: int | None = None
+    ) -> None:
+        """Prepare; `start`, or a `with` block, loads and starts it.
+
+        Args:
+            models: A pipeline; several by name, which share the threads; in the place of a pipeline a list of them,
+                which are replicas of one artifact on several devices.
+            batching: How batches are formed.
+            num_threads: Threads of all runs together; by default those of the widest model.
+
+        Raises:
+            ConfigError: No models, or `num_threads` below 1.
+        """
+        named = dict(models) if isinstance(models, Mapping) else {DEFAULT_NAME: models}
+        self._pipes = {name: [one] if isinstance(one, Pipeline) else list(one) for name, one in named.items()}
+        if not self._pipes or not all(self._pipes.values()):
+            raise ConfigError("an engine requested", "there is no model", "pass a pipeline, or several by name")
+        if num_threads is not None and num_threads < 1:
+            raise ConfigError("num_threads requested", f"got {num_threads!r}", "use 1 or more, or leave it out")
+        self._batching = batching or BatchingConfig()
+        widest = max(pipe.model.num_threads for pipes in self._pipes.values() for pipe in pipes)
+        self._cpu = Slots(num_threads or widest)
+        self._replicas: dict[str, Replicas] = {}
+        self._queue = Queue()
+        self._workers: Workers | None = None
+        self._pid = 0
+        self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox] = weakref.WeakKeyDictionary()
+
+    def start(self) -> Engine:
+        """Load the models for all numbers of threads, measure what runs cost, and let requests in.
+
+        Raises:
+            ConfigError: A task that writes, or replicas that are none.
+            ClosedError: It was started before.
+            SessionError: A model does not run.
+        """
+        if self._pid:
+            raise ClosedError("the start of an engine requested", "it was started before", "make another one")
+        self._pid = os.getpid()
+        for name, pipes in self._pipes.items():
+            self._replicas[name] = Replicas(name, pipes, self._batching, self._cpu)
+        self._queue.groups += [replicas.group for replicas in self._replicas.values()]
+        slots = {id(replicas.group.slots): replicas.group.slots for replicas in self._replicas.values()}
+        narrowest = sum(found.total for found in slots.values())
+        self._workers = Workers(self._queue, _Service(), narrowest + 1, self._batching.run_timeout_ms / 1e3)
+        self._workers.start()
+        return self
+
+    async def submit(
+        self,
+        inputs: Any,
+        *,
+        model: str | None = None,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        timing: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Answer one request. A cancelled call is dropped before it runs.
+
+        Args:
+            inputs: What the pipeline takes: one input, or a short list.
+            model: Which of several models.
+            deadline_ms: When the answer is of no use any more, milliseconds from now.
+            priority: Higher goes first, -10 to 10; a step is worth a second of waiting, so that nobody waits for ever.
+            timing: Whether to return a `Response`, which says where the time went.
+            options: Those of the pipeline, without `batch_size` and `progress`.
+
+        Returns:
+            What the pipeline returns, or a `Response`.
+
+        Raises:
+            QueueFullError: Too many texts wait already.
+            DeadlineError: There is no answer in time. Said as early as it is known.
+            ClosedError: The engine is not started, or is closed.
+            UnknownModelError: No model of that name.
+            RequestError, ConfigError, InferenceError: As from the pipeline.
+        """
+        loop = asyncio.get_running_loop()
+        if (mailbox := self._mailboxes.get(loop)) is None:
+            mailbox = self._mailboxes[loop] = _Mailbox(loop)
+        future: asyncio.Future[Any] = loop.create_future()
+        order = _Order(mailbox, future, timing)
+        if _num_characters(inputs) > LONG_INPUT:
+            ticket = await asyncio.to_thread(self._put, inputs, model, deadline_ms, priority, order, options)
+        else:
+            ticket = self._put(inputs, model, deadline_ms, priority, order, options)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._running().cancel(ticket)
+            raise
+
+    def submit_nowait(
+        self,
+        inputs: Any,
+        *,
+        model: str | None = None,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        timing: bool = False,
+        **options: Any,
+    ) -> Future[Any]:
+        """Let a request wait, and return at once; for threads. A future that is cancelled is dropped before it runs.
+
+        Args:
+            inputs: As for `submit`.
+            model: As for `submit`.
+            deadline_ms: As for `submit`.
+            priority: As for `submit`.
+            timing: As for `submit`.
+            options: As for `submit`.
+
+        Returns:
+            A future with the result, or the error.
+
+        Raises:
+            QueueFullError, DeadlineError, ClosedError, UnknownModelError, RequestError, ConfigError: What is known at
+                once is raised here, not by the future.
+        """
+        future: Future[Any] = Future()
+        ticket = self._put(inputs, model, deadline_ms, priority, _Order(None, future, timing), options)
+
+        def drop_if_cancelled(done: Future[Any]) -> None:
+            if done.cancelled():
+                self._running().cancel(ticket)
+
+        future.add_done_callback(drop_if_cancelled)
+        return future
+
+    def swap(self, models: Pipeline | Sequence[Pipeline], *, model: str | None = None) -> None:
+        """Put another version in the place of a model, while requests go on.
+
+        Requests that came before are answered by the version they came for; this returns when all of them are. From a
+        coroutine call it with `asyncio.to_thread`.
+
+        Args:
+            models: The new version: a pipeline, or its replicas.
+            model: Which of several models is replaced.
+
+        Raises:
+            ConfigError: A task that writes, or replicas that are none. The old version stays.
+            UnknownModelError: No model of that name.
+            ClosedError: The engine is not started, or is closed.
+            SessionError: The new version does not run. The old one stays.
+        """
+        workers = self._running()
+        name = self._name(model)
+        old = self._replicas[name]
+        pipes = [models] if isinstance(models, Pipeline) else list(models)
+        new = Replicas(name, pipes, self._batching, self._cpu, old.group.counters)
+        workers.add(new.group)
+        self._replicas[name] = new
+        workers.retire(old.group)
+
+    def drain(self, timeout_seconds: float | None = None) -> bool:
+        """Let no more requests in, and wait until those that wait are answered.
+
+        Returns:
+            Whether they are; False if the time ran out before.
+        """
+        return self._running().drain(timeout_seconds)
+
+    def close(self) -> None:
+        """End. Requests that have not started fail with a `ClosedError`; runs under way are waited for."""
+        if self._workers is not None and self._pid == os.getpid():
+            self._workers.close()
+
+    @property
+    def counters(self) -> dict[str, Counters]:
+        """What became of the requests for each model: a copy, as of now."""
+        return {name: self._running().copy_of(one.group.counters) for name, one in self._replicas.items()}
+
+    @property
+    def num_waiting(self) -> dict[str, int]:
+        """How many texts wait for each model."""
+        return {name: one.group.num_waiting for name, one in self._replicas.items()}
+
+    def __enter__(self) -> Engine:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.drain()
+        self.close()
+
+    async def __aenter__(self) -> Engine:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def _put(
+        self,
+        inputs: Any,
+        model: str | None,
+        deadline_ms: float | None,
+        priority: int,
+        order: _Order,
+        options: Mapping[str, Any],
+    ) -> Ticket:
+        """Encode a request, and let it wait."""
+        workers = self._running()
+        _check_request(deadline_ms, priority)
+        arrival = time.perf_counter()
+        while True:
+            replicas = self._replicas[self._name(model)]
+            encoded = replicas.pipe.encode(inputs, **options)
+            ticket = Ticket(
+                replicas.group,
+                [_text(row) for row in encoded.rows],
+                arrival,
+                float("inf") if deadline_ms is None else arrival + deadline_ms / 1e3,
+                priority,
+                encoded.is_strict,
+                _Asked(replicas, encoded, order),
+                time.perf_counter() - arrival,
+            )
+            if workers.put(ticket):
+                return ticket
+            # another version has just taken the place of the one that encoded: its tokens may differ
+
+    def _name(self, model: str | None) -> str:
+        if model is None and len(self._replicas) == 1:
+            return next(iter(self._replicas))
+        if model not in self._replicas:
+            raise UnknownModelError(
+                f"model {model!r} requested" if model else "an answer requested",
+                f"there are {', '.join(map(repr, self._replicas))}",
+                "name one of them",
+            )
+        return model
+
+    def _running(self) -> Workers:
+        if self._workers is None:
+            raise ClosedError("an engine requested", "it is not started", "use it in a 'with' block, or call start()")
+        if self._pid != os.getpid():
+            raise ClosedError(
+                "an engine requested",
+                f"it was started in process {self._pid}, and threads don't survive a fork",
+                "make and start it in the child process",
+            )
+        return self._workers
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Who waits for an answer, and in which form."""
+
+    mailbox: _Mailbox | None
+    future: Any
+    wants_timing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request as its pipeline knows it."""
+
+    replicas: Replicas
+    encoded: Encoded
+    order: _Order
+
+
+class _Service:
+    """What the workers do their work with."""
+
+    def __init__(self) -> None:
+        self._stops: dict[Job, Stop] = {}
+
+    def run(self, job: Job) -> Sequence[Any]:
+        """Ask the graph."""
+        asked: _Asked = job.asked
+        stop = self._stops[job] = Stop()
+        try:
+            return asked.replicas.run(job.payloads, job.num_threads, stop)
+        finally:
+            del self._stops[job]
+
+    def stop(self, job: Job) -> None:
+        """End a run early."""
+        if (stop := self._stops.get(job)) is not None:
+            stop.set()
+
+    def decode(self, ticket: Ticket) -> Any:
+        """Make the result of a request."""
+        asked: _Asked = ticket.asked
+        # outputs are views of a whole batch, and equal texts have the same: each result gets memory of its own
+        rows = [
+            Row(row, {name: np.array(array) for name, array in outputs.items()})
+            for row, outputs in zip(asked.encoded.rows, ticket.answers, strict=True)
+        ]
+        return asked.replicas.pipe.decode(asked.encoded, rows)
+
+    def deliver(self, ticket: Ticket, outcome: Any) -> None:
+        """Tell who waits."""
+        order = ticket.asked.order
+        if isinstance(outcome, OrtolanError):
+            cause, outcome = outcome.__cause__, copy.copy(outcome)  # several requests may fail of the same error
+            outcome.__cause__ = cause
+        elif order.wants_timing:
+            outcome = Response(outcome, _timing(ticket))
+        if order.mailbox is not None:
+            order.mailbox.post(order.future, outcome)
+        elif order.future.set_running_or_notify_cancel():
+            _settle(order.future, outcome)
+
+
+class _Mailbox:
+    """Brings results to an event loop; those of a batch together, for waking it up takes time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._letters: deque[tuple[asyncio.Future[Any], Any]] = deque()
+        self._is_called = False
+
+    def post(self, future: asyncio.Future[Any], outcome: Any) -> None:
+        """Settle a future of the loop; from any thread."""
+        self._letters.append((future, outcome))
+        if self._is_called or (loop := self._loop()) is None:
+            return
+        self._is_called = True
+        try:
+            loop.call_soon_threadsafe(self._empty)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._letters.clear()
+
+    def _empty(self) -> None:
+        self._is_called = False
+        while self._letters:
+            future, outcome = self._letters.popleft()
+            if not future.done():
+                _settle(future, outcome)
+
+
+def _settle(future: Any, outcome: Any) -> None:
+    if isinstance(outcome, OrtolanError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _timing(ticket: Ticket) -> Timing:
+    return Timing(
+        tokenize_ms=ticket.tokenize_seconds * 1e3,
+        queue_ms=ticket.queue_seconds * 1e3,
+        run_ms=ticket.run_seconds * 1e3,
+        postprocess_ms=ticket.postprocess_seconds * 1e3,
+        batch_size=ticket.batch_size,
+        padding_share=ticket.padding_share,
+    )
+
+
+def _text(row: Encoding) -> Text:
+    return Text(row, len(row.ids), (tuple(row.ids), tuple(row.type_ids)))
+
+
+def _num_characters(inputs: Any) -> int:
+    if isinstance(inputs, str):
+        return len(inputs)
+    if isinstance(inputs, Mapping):
+        return sum(map(_num_characters, inputs.values()))
+    return sum(map(_num_characters, inputs)) if isinstance(inputs, (list, tuple)) else 0
+
+
+def _check_request(deadline_ms: float | None, priority: int) -> None:
+    if deadline_ms is not None and not (isinstance(deadline_ms, (int, float)) and deadline_ms > 0):
+        raise ConfigError("deadline_ms requested", f"got {deadline_ms!r}", "use milliseconds from now, above 0")
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
+        raise ConfigError(
+            "priority requested", f"got {priority!r}", f"use a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}"
+        )
