@@ -331,10 +331,10 @@ class _Service:
 
     def run(self, job: Job) -> Sequence[Any]:
         """Ask the graph."""
-        asked: _Asked = job.asked
+        replicas: Replicas = job.group.owner
         stop = self._stops[job] = Stop()
         try:
-            return asked.replicas.run(job.payloads, job.num_threads, stop)
+            return replicas.run(job.payloads, job.num_threads, stop)
         finally:
             del self._stops[job]
 
@@ -424,7 +424,7 @@ def _num_characters(inputs: Any) -> int:
     return sum(map(_num_characters, inputs)) if isinstance(inputs, (list, tuple)) else 0
 
 
-def _check_request(deadline_ms: float | None, priority: int) -> None:
+def _check_request(deadline_ms: object, priority: object) -> None:
     if deadline_ms is not None and not (isinstance(deadline_ms, (int, float)) and deadline_ms > 0):
         raise ConfigError("deadline_ms requested", f"got {deadline_ms!r}", "use milliseconds from now, above 0")
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:

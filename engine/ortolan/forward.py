@@ -9,7 +9,7 @@ from ortolan.batch.lists import plan_batches
 from ortolan.batch.padding import real_part
 from ortolan.config import BatchConfig
 from ortolan.model import Model
-from ortolan.session.base import Array
+from ortolan.session.base import Array, Stop
 from ortolan.tokenize import Encoding, Tokenizer
 
 
@@ -52,13 +52,16 @@ def forward(
             yield index, Row(encodings[index], outputs)
 
 
-def run_batch(model: Model, tokenizer: Tokenizer, encodings: Sequence[Encoding]) -> list[dict[str, Array]]:
+def run_batch(
+    model: Model, tokenizer: Tokenizer, encodings: Sequence[Encoding], stop: Stop | None = None
+) -> list[dict[str, Array]]:
     """Run encodings together.
 
     Args:
         model: What answers.
         tokenizer: What pads.
         encodings: The rows.
+        stop: Ends the run early when another thread sets it.
 
     Returns:
         The outputs for each row, as in `Row`.
@@ -67,7 +70,7 @@ def run_batch(model: Model, tokenizer: Tokenizer, encodings: Sequence[Encoding])
         ShapeError: A row is longer than the model reads.
         SessionError: ONNX Runtime failed.
     """
-    outputs = model(**tokenizer.pad(encodings))
+    outputs = model.run(tokenizer.pad(encodings), stop)
     width = max(len(encoding.ids) for encoding in encodings)
     answers = []
     for place, encoding in enumerate(encodings):

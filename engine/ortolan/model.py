@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,19 @@ from ortolan.errors import (
 from ortolan.foreign import EXPORT_IT, check_graph
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.request import TextInput
-from ortolan.session.base import Array, Session, Signature, conform
+from ortolan.session.base import Array, Session, Signature, Stop, conform
 from ortolan.session.ort import OrtSession
-from ortolan.session.providers import Provider, asked_for, candidates, check_runs, choose_precision
+from ortolan.session.processors import usable_threads
+from ortolan.session.providers import (
+    PROVIDERS,
+    Provider,
+    asked_for,
+    candidates,
+    check_options,
+    check_runs,
+    choose_precision,
+    provider_named,
+)
 from ortolan.teacher_forcing import decoder_start_id, shift_right
 from ortolan.tokenize import Tokenizer
 
@@ -69,16 +79,38 @@ class Model:
         tokenizer: Its tokenizer.
         precision: One of `PRECISIONS`, chosen or asked for.
         reason: Why this precision.
+        num_threads: Threads of one run.
         sequence_outputs: Outputs [B, S, ...], which have a value for each token.
     """
 
     def __init__(
-        self, artifact: Artifact, tokenizer: Tokenizer, session: Session, precision: Precision, reason: str
+        self,
+        artifact: Artifact,
+        tokenizer: Tokenizer,
+        session: Session,
+        precision: Precision,
+        reason: str,
+        *,
+        num_threads: int = 1,
+        reopen: Callable[[int], Session] | None = None,
     ) -> None:
+        """Bind a session to what belongs to it; `load` is the usual way to get a model.
+
+        Args:
+            artifact: The opened folder.
+            tokenizer: Its tokenizer.
+            session: Its loaded graph.
+            precision: Which of its graphs.
+            reason: Why this one.
+            num_threads: Threads of one run of the session.
+            reopen: Loads the graph for another number of threads.
+        """
         self.artifact = artifact
         self.tokenizer = tokenizer
         self.precision = precision
         self.reason = reason
+        self.num_threads = num_threads
+        self._reopen = reopen
         self._session = session
         self._inputs = {spec.name: spec for spec in session.signature.inputs}
         self.sequence_outputs = frozenset(
@@ -98,6 +130,7 @@ class Model:
         num_threads: int | None = None,
         device_id: int = 0,
         cache_dir: str | Path | None = None,
+        provider_options: Mapping[str, object] | None = None,
     ) -> Model:
         """Open an artifact, check the files that will be used, and load its graph.
 
@@ -115,6 +148,8 @@ class Model:
             device_id: Which device, where the provider has several.
             cache_dir: Where TensorRT, OpenVINO and CoreML keep what they compiled, and `ortolan tune` its choice, by
                 default in the user's cache folder.
+            provider_options: What this provider takes beside these, such as `{"arena_bytes": 2 << 30}` for "cuda"
+                (docs/providers.md).
 
         Raises:
             MissingFileError: A file is not there.
@@ -122,15 +157,18 @@ class Model:
             SignatureError: The graph is not the one that the manifest describes; without manifest, it has inputs or
                 outputs that its task has no use for.
             ProviderError: The provider asked for does not come up, or no ONNX Runtime is installed.
-            ConfigError: Unknown provider or precision, one that this artifact lacks, or a precision that the provider
-                has no kernels for.
+            ConfigError: Unknown provider or precision, one that this artifact lacks, a precision that the provider
+                has no kernels for, or an option that it does not take.
         """
         config = SessionConfig(
             provider=provider,
             num_threads=num_threads,
             device_id=device_id,
             cache_dir=None if cache_dir is None else Path(cache_dir),
+            provider_options=dict(provider_options or {}),
         )
+        if config.provider_options:
+            check_options(provider_named(config.provider), config)
         wanted = _check_precision(precision)
         artifact = Artifact.open(path)
         artifact.check(artifact.tokenizer_files())
@@ -141,8 +179,11 @@ class Model:
             way = None if choice is None else choice.way
             chosen, reason = _choose(artifact, row, wanted) if choice is None else (choice.way.precision, choice.reason)
             try:
-                session = open_session(artifact, row, config, chosen, way)
-                model = cls(artifact, tokenizer, session, chosen, "; ".join([*failures, reason]))
+                num_threads = config.num_threads or (way.num_threads if way else usable_threads())
+                reopen = partial(_open_with, artifact, row, config, chosen, way)
+                why = "; ".join([*failures, reason])
+                session = reopen(num_threads)
+                model = cls(artifact, tokenizer, session, chosen, why, num_threads=num_threads, reopen=reopen)
                 if config.provider == "auto" and row.name != "cpu":
                     model._probe()  # a provider may load a graph and then have no kernel for this device
             except (ProviderError, SessionError) as error:
@@ -159,6 +200,32 @@ class Model:
             "reinstall onnxruntime",
         )
 
+    def with_threads(self, num_threads: int) -> Model:
+        """Load the same graph once more, for runs on another number of threads.
+
+        Raises:
+            SessionError: It does not load, or this model was made by hand.
+        """
+        if self._reopen is None:
+            raise SessionError(
+                f"the graph on {num_threads} threads requested", "the model was made by hand", "use Model.load"
+            )
+        session = self._reopen(num_threads)
+        return Model(
+            self.artifact,
+            self.tokenizer,
+            session,
+            self.precision,
+            self.reason,
+            num_threads=num_threads,
+            reopen=self._reopen,
+        )
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether its runs take threads of this machine, and not a device."""
+        return self.provider not in PROVIDERS or PROVIDERS[self.provider].on_cpu
+
     @property
     def provider(self) -> str:
         """Short name of the provider that really runs the graph."""
@@ -170,6 +237,10 @@ class Model:
         return self._session.signature
 
     def __call__(self, **inputs: ArrayLike) -> ModelOutput:
+        """Run the graph: `run` with the inputs as keywords, as in `model(**model.tokenizer(texts))`."""
+        return self.run(inputs)
+
+    def run(self, inputs: Mapping[str, ArrayLike], stop: Stop | None = None) -> ModelOutput:
         """Run the graph.
 
         Args:
@@ -177,6 +248,7 @@ class Model:
                 ignored. Where the graph reads them, `token_type_ids` default to zeros, `position_ids` to the count of
                 real tokens before each token, and `decoder_input_ids`, which may be of another length [B, T], to
                 `input_ids` one place later.
+            stop: Ends the run early when another thread sets it.
 
         Returns:
             Raw outputs, such as `logits`, float32 [B, V], before softmax.
@@ -184,7 +256,7 @@ class Model:
         Raises:
             InvalidInputError: An input is missing.
             ShapeError: Not [B, S], empty, longer than the model reads, or inputs that disagree.
-            SessionError: ONNX Runtime failed.
+            SessionError: ONNX Runtime failed, `stop` ended the run, or the model was loaded before a fork.
         """
         feed = {
             name: conform(_as_array(name, inputs[name]), spec) for name, spec in self._inputs.items() if name in inputs
@@ -204,7 +276,7 @@ class Model:
                 "pass model(**tokenizer(texts))",
             )
         self._check_shapes(feed)
-        outputs = self._session.run(feed)
+        outputs = self._session.run(feed, stop)
         # graphs of other tools may answer in float16, in which probabilities would be coarse
         halves = {name: array.astype(np.float32) for name, array in outputs.items() if array.dtype == np.float16}
         return ModelOutput({**outputs, **halves})
@@ -264,6 +336,12 @@ def open_session(
             "export the checkpoint again",
         )
     return session
+
+
+def _open_with(
+    artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision, way: Way | None, threads: int
+) -> OrtSession:
+    return open_session(artifact, provider, replace(config, num_threads=threads), precision, way)
 
 
 def _unverified(artifact: Artifact, precision: Precision) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ortolan.config import BatchConfig
-from ortolan.errors import ConfigError, NonFiniteError, OrtolanError, RequestError, UnknownTaskError
+from ortolan.errors import ConfigError, InvalidInputError, NonFiniteError, OrtolanError, RequestError, UnknownTaskError
 from ortolan.forward import Row, forward
 from ortolan.generation.loop import generate
 from ortolan.inputs import Stream, as_list, as_stream, is_one
@@ -150,6 +150,11 @@ class Pipeline:
         """Name of the task."""
         return self._task.name
 
+    @property
+    def writes(self) -> bool:
+        """Whether the task writes texts, token by token."""
+        return self._writer is not None
+
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Answer one input, a list, or a stream.
 
@@ -224,9 +229,7 @@ class Pipeline:
             )
         inputs, options = self._task.arguments(args, options)
         if own := [name for name in ("batch_size", "progress") if name in options]:
-            raise ConfigError(
-                f"{', '.join(own)} requested", "whoever runs the rows decides about them", "leave it out"
-            )
+            raise ConfigError(f"{', '.join(own)} requested", "whoever runs the rows decides about them", "leave it out")
         call = self._options(options) if options else self._default_call
         is_single = is_one(inputs)
         items = [inputs] if is_single else as_list(inputs)

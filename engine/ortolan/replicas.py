@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 from ortolan.batch.calibrate import derive_limits, derive_max_queue, measure
 from ortolan.batch.costs import CostTable
@@ -74,7 +74,7 @@ class Replicas:
             batching.max_batch_tokens or limits.max_tokens,
             batching.max_wait_ms / 1e3,
         )
-        self.group = Group(name, costs, limits, 1, slots, counters)
+        self.group = Group(name, costs, limits, 1, slots, counters, self)
         self.group.max_queue = batching.max_queue or derive_max_queue(self.group.price(TYPICAL_LENGTH))
 
     def run(self, encodings: Sequence[Encoding], num_threads: int, stop: Stop | None = None) -> list[dict[str, Array]]:
@@ -112,7 +112,7 @@ class Replicas:
         tables = {}
         for width in widths:
             measured = measure(
-                lambda rows, length, width=width: run(width, rows, length),
+                partial(run, width),
                 side_by_side=slots.total // width,
                 budget_seconds=batching.calibration_ms / 1e3 / len(widths),
                 max_rows=max_rows,
@@ -142,7 +142,9 @@ def _check(name: str, pipes: Sequence[Pipeline]) -> None:
         )
     if pipes[0].writes:
         raise ConfigError(
-            f"an engine for the task '{pipes[0].task}' requested", "it writes token by token", "call the pipeline itself"
+            f"an engine for the task '{pipes[0].task}' requested",
+            "it writes token by token",
+            "call the pipeline itself",
         )
 
 

@@ -21,7 +21,8 @@ LAYERS = (
     # Each imports from the lines below it, and within its own folder. __init__.py gathers them all.
     {"cli"},
     {"commands"},
-    {"tune", "mapping"},
+    {"tune", "mapping", "engine"},
+    {"replicas"},
     {"pipeline", "verify"},
     {"tasks"},
     {"generation"},
@@ -32,7 +33,7 @@ LAYERS = (
     {"foreign", "hub", "machine"},
     {"manifest", "graph_file", "layouts", "chat", "tensors", "teacher_forcing"},
     {"session", "batch", "postprocess", "timing"},
-    {"request", "config", "progress", "inputs"},
+    {"request", "response", "config", "progress", "inputs"},
     {"errors", "version"},
 )
 

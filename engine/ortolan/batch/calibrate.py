@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 
@@ -25,17 +26,17 @@ PROBES: tuple[Shape, ...] = (
 )
 """Rows and length of what is measured, the most telling first."""
 
-REPEATS = 2
-"""Timed runs at a shape each time it is looked at, after one that is not."""
+VISIT_SECONDS = 0.005
+"""How long a shape is run each time it is looked at: twice at least, and short runs as often as it goes."""
+
+LEAST_TOKENS = 256
+"""Batches may grow to so many tokens whatever was measured: a busy moment must not forbid them for good."""
 
 ENOUGH = 1.05
-"""Batches grow until a text costs at most so many times the least it could."""
+"""Batches may grow until a text costs at most so many times the least it could."""
 
 QUEUE_SECONDS = 2.0
 """As many texts may wait, by default, as are answered in this time: more would only be answered too late."""
-
-TYPICAL_LENGTH = 64
-"""Tokens of a text, where one has to be assumed."""
 
 
 def measure(
@@ -47,7 +48,7 @@ def measure(
     max_length: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Shape, float]:
-    """Time runs of several shapes, as many as a budget allows and one at least.
+    """Time runs of several shapes, as many and as often as a budget allows, one at least.
 
     Args:
         run: Runs a batch of so many rows of so many tokens.
@@ -61,30 +62,33 @@ def measure(
         Median seconds of a run, by rows and length.
     """
     until = clock() + budget_seconds
-    measured: dict[Shape, float] = {}
-    for rows, length in PROBES:
-        shape = (min(rows, max_rows), min(length, max_length))
-        if shape in measured:
-            continue
-        if measured:
-            expected = CostTable(measured, max_rows=max_rows, max_length=max_length).seconds(*shape)
-            if clock() + expected * (REPEATS + 1) > until:
-                continue
-        measured[shape] = _timed(run, shape, side_by_side, clock)
-    return measured
+    taken: dict[Shape, list[float]] = {}
+    shapes = list(dict.fromkeys((min(rows, max_rows), min(length, max_length)) for rows, length in PROBES))
+    while True:
+        visited = False
+        for shape in shapes:
+            if taken:
+                medians = {known: float(np.median(times)) for known, times in taken.items()}
+                expected = CostTable(medians, max_rows=max_rows, max_length=max_length).seconds(*shape)
+                if clock() + max(VISIT_SECONDS, 3 * expected) > until:
+                    continue
+            taken.setdefault(shape, []).extend(_timed(run, shape, side_by_side, clock))
+            visited = True
+        if not visited:
+            return {known: float(np.median(times)) for known, times in taken.items()}
 
 
 def derive_limits(tables: list[CostTable]) -> Limits:
     """Choose how large batches grow: until a larger one would save next to nothing for texts of any length."""
-    rows, tokens = 1, 1
+    tokens = LEAST_TOKENS
     for table in tables:
         length = 16
-        while length <= min(table.max_length, 256):
+        while length <= min(table.max_length, LEAST_TOKENS):
             costs, price = table.by_rows(length), table.price(length)
-            enough = next(count for count in range(1, table.max_rows + 1) if costs[count] / count <= ENOUGH * price)
-            rows, tokens = max(rows, enough), max(tokens, enough * length)
+            enough = next(n for n in range(1, table.max_rows + 1) if costs[n] / n <= ENOUGH * price)
+            tokens = max(tokens, enough * length)
             length *= 2
-    return Limits(rows, tokens)
+    return Limits(min(table.max_rows for table in tables), tokens)
 
 
 def derive_max_queue(seconds_for_one: float) -> int:
@@ -92,17 +96,23 @@ def derive_max_queue(seconds_for_one: float) -> int:
     return min(max(round(QUEUE_SECONDS / seconds_for_one), 64), 100_000)
 
 
-def _timed(run: Callable[[int, int], object], shape: Shape, side_by_side: int, clock: Callable[[], float]) -> float:
+def _timed(
+    run: Callable[[int, int], object], shape: Shape, side_by_side: int, clock: Callable[[], float]
+) -> list[float]:
+    """Seconds of runs of a shape, the first left out."""
     taken: list[float] = []
 
     def repeat() -> None:
         run(*shape)
-        for _ in range(REPEATS):
+        until = clock() + VISIT_SECONDS
+        for number in count():
             start = clock()
+            if number >= 2 and start >= until:
+                return
             run(*shape)
-            taken.append(clock() - start)
+            taken.append(max(clock() - start, 1e-6))
 
     with ThreadPoolExecutor(side_by_side) as pool:
         for future in [pool.submit(repeat) for _ in range(side_by_side)]:
             future.result()
-    return max(float(np.median(taken)), 1e-6)
+    return taken

@@ -19,6 +19,15 @@ SHORTEST = 8
 STEP = 0.02
 """An observation moves what is expected by this share at most: one that met a busy moment moves it no further."""
 
+COMMON = 0.25
+"""This part of it moves the whole table: what slows one shape down, a busy machine or a cooler one, does so to all."""
+
+KNOWN_AFTER = 4
+"""A batch was observed often enough, at the points around it, to be believed that it saves nothing."""
+
+HOPE = 0.95
+"""Until then it is taken to cost at most this share of its texts alone: what is never tried is never learned."""
+
 PRIOR: tuple[float, float, float] = (16.0, 1.0, 1 / 2048)
 """Cost of a run, of a token, and of a pair of tokens of one row, in proportion, where too little was measured to tell.
 Running a graph at all costs as much as a few tokens; attention over S tokens meets the rest of the layers near S = 2048
@@ -59,6 +68,7 @@ class CostTable:
         self._lengths = _powers(SHORTEST, self.max_length)
         fitted = fit(measured)
         self._values = [[math.log(_estimate(fitted, (b, s))) for s in self._lengths] for b in self._rows]
+        self._seen = [[0.0] * len(self._lengths) for _ in self._rows]
         for (rows, length), seconds in measured.items():
             if rows <= max_rows and length <= self.max_length:
                 self._move(rows, length, math.log(seconds) - self._value(rows, length))
@@ -78,7 +88,11 @@ class CostTable:
         """
         length = min(max(length, SHORTEST), self.max_length)
         if (known := self._by_rows.get(length)) is None:
-            known = [0.0, *(math.exp(self._value(rows, length)) for rows in range(1, self.max_rows + 1))]
+            alone = math.exp(self._value(1, length))
+            known = [0.0, alone]
+            for rows in range(2, self.max_rows + 1):
+                seconds = math.exp(self._value(rows, length))
+                known.append(seconds if self._is_known(rows, length) else min(seconds, HOPE * rows * alone))
             self._by_rows[length] = known
         return known
 
@@ -96,7 +110,11 @@ class CostTable:
         if not (0 < rows <= self.max_rows and 0 < length <= self.max_length and math.isfinite(seconds) and seconds > 0):
             return
         error = math.log(seconds) - self._value(rows, length)
-        self._move(rows, length, min(max(error, -STEP), STEP))
+        step = min(max(error, -STEP), STEP)
+        self._values = [[value + COMMON * step for value in row] for row in self._values]
+        self._move(rows, length, (1 - COMMON) * step)
+        for row, column, share in self._corners(rows, length):
+            self._seen[row][column] += share
         self._by_rows.clear()
         self._prices.clear()
 
@@ -107,6 +125,9 @@ class CostTable:
             for rows, values in zip(self._rows, self._values, strict=True)
             for length, value in zip(self._lengths, values, strict=True)
         }
+
+    def _is_known(self, rows: int, length: int) -> bool:
+        return all(self._seen[row][column] >= KNOWN_AFTER for row, column, _ in self._corners(rows, length))
 
     def _corners(self, rows: int, length: int) -> list[tuple[int, int, float]]:
         """The points around a shape, with their shares in its value."""

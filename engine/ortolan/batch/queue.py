@@ -175,6 +175,7 @@ class Group:
         num_running: How many of its jobs are under way.
         num_waiting: Texts in its line, equal ones counted each.
         is_open: Whether it gets new requests.
+        owner: What runs its texts.
     """
 
     def __init__(
@@ -185,8 +186,10 @@ class Group:
         max_queue: int,
         slots: Slots,
         counters: Counters | None = None,
+        owner: Any = None,
     ) -> None:
         self.name = name
+        self.owner = owner
         self.costs = costs
         self.limits = limits
         self.max_queue = max_queue

@@ -6,9 +6,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ortolan.batch.counters import Counters
 from ortolan.batch.queue import Group, Job, Queue, Ticket
 from ortolan.errors import ClosedError, NonFiniteError, OrtolanError, SessionError
 
@@ -132,6 +134,11 @@ class Workers:
         with self._lock:
             self.queue.cancel(ticket)
             self._look_whether_all_answered()
+
+    def copy_of(self, counters: Counters) -> Counters:
+        """What some counters are at now."""
+        with self._lock:
+            return deepcopy(counters)
 
     def add(self, group: Group) -> None:
         """Let a group have requests."""
