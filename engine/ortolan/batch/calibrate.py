@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -31,6 +31,9 @@ VISIT_SECONDS = 0.005
 
 LEAST_TOKENS = 256
 """Batches may grow to so many tokens whatever was measured: a busy moment must not forbid them for good."""
+
+MOST_TOKENS = 16_384
+"""And to no more: on a fast device memory and the patience of callers end before the gain does."""
 
 ENOUGH = 1.05
 """Batches may grow until a text costs at most so many times the least it could."""
@@ -78,16 +81,18 @@ def measure(
             return {known: float(np.median(times)) for known, times in taken.items()}
 
 
-def derive_limits(tables: list[CostTable]) -> Limits:
-    """Choose how large batches grow: until a larger one would save next to nothing for texts of any length."""
+def derive_limits(tables: Sequence[CostTable]) -> Limits:
+    """Choose how large batches may grow: until a text costs `ENOUGH` times the least it could, but not smaller.
+
+    By the law that was fitted to what was measured, a text of S tokens in a batch of B costs
+    `a / B + b * S + c * S * S` seconds: the first part shrinks below the share that is allowed at
+    `B * S = a / (b * (ENOUGH - 1))` tokens.
+    """
     tokens = LEAST_TOKENS
     for table in tables:
-        length = 16
-        while length <= min(table.max_length, LEAST_TOKENS):
-            costs, price = table.by_rows(length), table.price(length)
-            enough = next(n for n in range(1, table.max_rows + 1) if costs[n] / n <= ENOUGH * price)
-            tokens = max(tokens, enough * length)
-            length *= 2
+        a, b, _ = table.fitted
+        if b > 0:
+            tokens = max(tokens, min(round(a / (b * (ENOUGH - 1))), MOST_TOKENS))
     return Limits(min(table.max_rows for table in tables), tokens)
 
 

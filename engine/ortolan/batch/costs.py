@@ -47,6 +47,7 @@ class CostTable:
     Attributes:
         max_rows: Most rows it is asked for.
         max_length: Most tokens of a row it is asked for.
+        fitted: `a, b, c` of the fit, seconds.
     """
 
     def __init__(self, measured: Mapping[Shape, float], *, max_rows: int, max_length: int) -> None:
@@ -66,8 +67,8 @@ class CostTable:
         self.max_length = max(max_length, SHORTEST)
         self._rows = _powers(1, max_rows)
         self._lengths = _powers(SHORTEST, self.max_length)
-        fitted = fit(measured)
-        self._values = [[math.log(_estimate(fitted, (b, s))) for s in self._lengths] for b in self._rows]
+        self.fitted = fit(measured)
+        self._values = [[math.log(_estimate(self.fitted, (b, s))) for s in self._lengths] for b in self._rows]
         self._seen = [[0.0] * len(self._lengths) for _ in self._rows]
         for (rows, length), seconds in measured.items():
             if rows <= max_rows and length <= self.max_length:
