@@ -6,7 +6,7 @@ pipe = ortolan.pipeline("sentiment-analysis")
 pipe("We are very happy to show you this.")
 """
 
-from typing import TYPE_CHECKING, Any
+import typing
 
 from ortolan.artifact import Artifact
 from ortolan.choice import Choice, Way
@@ -45,7 +45,7 @@ from ortolan.tune.api import tune
 from ortolan.verify import Check, verify
 from ortolan.version import __version__
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from ortolan.engine import Engine
 
 __all__ = [
@@ -92,7 +92,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     if name == "Engine":  # loads asyncio, which would double the time of this import for those who have no use for it
         from ortolan.engine import Engine
 

@@ -278,6 +278,9 @@ class Engine:
                 _Asked(replicas, encoded, order),
                 time.perf_counter() - arrival,
             )
+            if not ticket.texts:  # an empty list
+                _deliver(ticket, replicas.pipe.decode(encoded, []))
+                return ticket
             if workers.put(ticket):
                 return ticket
             # another version has just taken the place of the one that encoded: its tokens may differ
@@ -355,16 +358,7 @@ class _Service:
 
     def deliver(self, ticket: Ticket, outcome: Any) -> None:
         """Tell who waits."""
-        order = ticket.asked.order
-        if isinstance(outcome, OrtolanError):
-            cause, outcome = outcome.__cause__, copy.copy(outcome)  # several requests may fail of the same error
-            outcome.__cause__ = cause
-        elif order.wants_timing:
-            outcome = Response(outcome, _timing(ticket))
-        if order.mailbox is not None:
-            order.mailbox.post(order.future, outcome)
-        elif order.future.set_running_or_notify_cancel():
-            _settle(order.future, outcome)
+        _deliver(ticket, outcome)
 
 
 class _Mailbox:
@@ -392,6 +386,19 @@ class _Mailbox:
             future, outcome = self._letters.popleft()
             if not future.done():
                 _settle(future, outcome)
+
+
+def _deliver(ticket: Ticket, outcome: Any) -> None:
+    order = ticket.asked.order
+    if isinstance(outcome, OrtolanError):
+        cause, outcome = outcome.__cause__, copy.copy(outcome)  # several requests may fail of the same error
+        outcome.__cause__ = cause
+    elif order.wants_timing:
+        outcome = Response(outcome, _timing(ticket))
+    if order.mailbox is not None:
+        order.mailbox.post(order.future, outcome)
+    elif order.future.set_running_or_notify_cancel():
+        _settle(order.future, outcome)
 
 
 def _settle(future: Any, outcome: Any) -> None:

@@ -234,9 +234,8 @@ class Pipeline:
         is_single = is_one(inputs)
         items = [inputs] if is_single else as_list(inputs)
         if items is None:
-            raise InvalidInputError(
-                "an answer requested", f"got a stream ({type(inputs).__name__})", "send one input, or a list"
-            )
+            as_stream(inputs)  # refuses what is none
+            raise InvalidInputError("an answer requested", "got a stream", "send one input, or a list")
         payloads = [self._task.parse(item, None if is_single else index) for index, item in enumerate(items)]
         first = None if is_single else 0
         groups = self._task.encode(payloads, self._facts, call.task_options, call.truncation, first)

@@ -13,6 +13,11 @@ TREE = {
     "InvalidInputError": "RequestError",
     "InputTooLongError": "RequestError",
     "UnknownTaskError": "RequestError",
+    "UnknownModelError": "RequestError",
+    "CapacityError": "EngineError",
+    "QueueFullError": "CapacityError",
+    "DeadlineError": "CapacityError",
+    "ClosedError": "CapacityError",
     "ArtifactError": "EngineError",
     "MissingFileError": "ArtifactError",
     "HashMismatchError": "ArtifactError",
@@ -31,6 +36,8 @@ CLASSES = {
     if isinstance(value, type) and issubclass(value, errors.OrtolanError)
 }
 EXTRA: dict[str, dict[str, int]] = {
+    "QueueFullError": {"retry_after_ms": 7},
+    "DeadlineError": {"deadline_ms": 50},
     "InvalidInputError": {"index": 3},
     "InputTooLongError": {"length": 9, "max_length": 5, "index": 3},
 }
@@ -91,6 +98,6 @@ def test_the_three_parts_are_attributes():
     assert (error.asked, error.found, error.remedy) == ("a thing requested", "there is none", "make one")
 
 
-@pytest.mark.parametrize("name", EXTRA)
+@pytest.mark.parametrize("name", [name for name, extra in EXTRA.items() if "index" in extra])
 def test_an_index_is_named_in_the_message(name: str):
     assert str(make(name)) == "a thing requested at index 3, there is none; make one"

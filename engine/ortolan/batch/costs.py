@@ -22,7 +22,7 @@ STEP = 0.02
 COMMON = 0.25
 """This part of it moves the whole table: what slows one shape down, a busy machine or a cooler one, does so to all."""
 
-KNOWN_AFTER = 4
+KNOWN_AFTER = 2
 """A batch was observed often enough, at the points around it, to be believed that it saves nothing."""
 
 HOPE = 0.95
@@ -128,7 +128,7 @@ class CostTable:
         }
 
     def _is_known(self, rows: int, length: int) -> bool:
-        return all(self._seen[row][column] >= KNOWN_AFTER for row, column, _ in self._corners(rows, length))
+        return sum(self._seen[row][column] * share for row, column, share in self._corners(rows, length)) >= KNOWN_AFTER
 
     def _corners(self, rows: int, length: int) -> list[tuple[int, int, float]]:
         """The points around a shape, with their shares in its value."""

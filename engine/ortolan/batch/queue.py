@@ -26,6 +26,9 @@ from ortolan.errors import (
     QueueFullError,
 )
 
+STALE_ALARMS = 64
+"""So many alarms of requests that have ended may be kept: clearing each away at once would take longer."""
+
 
 @dataclass(slots=True)
 class Slots:
@@ -256,6 +259,7 @@ class Queue:
         self.settled: list[tuple[Ticket, OrtolanError]] = []
         self._numbers = count()
         self._alarms: list[tuple[float, int, Ticket]] = []
+        self._num_stale = 0
 
     def put(self, ticket: Ticket, now: float) -> None:
         """Let a request wait.
@@ -375,8 +379,7 @@ class Queue:
         """Say that the owner of a request gets its result; False if it has been told something else before."""
         if ticket.is_settled:
             return False
-        ticket.is_settled = True
-        self.num_open -= 1
+        self._end_of(ticket)
         taken = (ticket.tokenize_seconds, ticket.queue_seconds, ticket.run_seconds, ticket.postprocess_seconds)
         ticket.group.counters.add_answer([seconds * 1e3 for seconds in taken])
         return True
@@ -391,6 +394,7 @@ class Queue:
         while self._alarms and self._alarms[0][0] < now:
             _, _, ticket = heapq.heappop(self._alarms)
             if ticket.is_settled:
+                self._num_stale = max(0, self._num_stale - 1)
                 continue
             if ticket.started is not None and now <= ticket.due:
                 # it runs, and is of use until the very end
@@ -401,6 +405,7 @@ class Queue:
             else:
                 found = "its run took longer"
             self.settle(ticket, _too_late(ticket, found))
+            self._num_stale = max(0, self._num_stale - 1)  # its alarm is gone already
 
     def next_start(self, now: float) -> float | None:
         """When a text that waits for company starts without it; None if none does."""
@@ -497,12 +502,23 @@ class Queue:
         job.group.num_running -= 1
         return True
 
+    def _end_of(self, ticket: Ticket) -> None:
+        """Note that a request has come to an end, and clear alarms away that nobody needs before they are too many."""
+        ticket.is_settled = True
+        self.num_open -= 1
+        if ticket.due == math.inf:
+            return
+        self._num_stale += 1
+        if self._num_stale > max(STALE_ALARMS, len(self._alarms) // 2):
+            self._alarms = [alarm for alarm in self._alarms if not alarm[2].is_settled]
+            heapq.heapify(self._alarms)
+            self._num_stale = 0
+
     def _leave(self, ticket: Ticket) -> bool:
         """Take what waits of a request out of the line; False if it has come to an end before."""
         if ticket.is_settled:
             return False
-        ticket.is_settled = True
-        self.num_open -= 1
+        self._end_of(ticket)
         for entry in ticket._entries:
             riders = [rider for rider in entry.riders if rider[0] is not ticket]
             ticket.group.num_waiting -= len(entry.riders) - len(riders)

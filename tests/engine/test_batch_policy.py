@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ortolan.batch.costs import CostTable
+from ortolan.batch.policy import Limits, Run, Waiting, can_make_it, choose_run
+from tests.engine.traffic import tables
+
+LIMITS = Limits(16, 512)
+LENGTHS = st.lists(st.integers(1, 256), min_size=1, max_size=90)
+
+
+def line_of(*lengths: int, due: float = math.inf) -> list[Waiting]:
+    return [Waiting(length, number * 1e-6, due) for number, length in enumerate(lengths)]
+
+
+def chosen(line: list[Waiting], *, limits: Limits = LIMITS, now: float = 1.0, free: int = 2) -> Run:
+    run = choose_run(line, tables(), limits, now, free)
+    assert run is not None
+    return run
+
+
+def one_thread() -> dict[int, CostTable]:
+    return {1: tables()[1]}
+
+
+def test_nothing_waiting_runs_nothing():
+    assert choose_run([], tables(), LIMITS, 0.0, 2) is None
+
+
+def test_nothing_runs_where_no_thread_is_free():
+    assert choose_run(line_of(16), tables(), LIMITS, 0.0, 0) is None
+
+
+def test_a_lone_text_runs_on_all_threads_where_that_is_quicker():
+    assert chosen(line_of(128)) == Run((0,), 2, pytest.approx(0.0062, rel=0.05))
+
+
+def test_a_lone_text_runs_on_the_threads_that_are_free():
+    assert chosen(line_of(128), free=1).num_threads == 1
+
+
+def test_short_texts_go_together():
+    assert chosen(line_of(*[16] * 12), free=1).rows == tuple(range(12))
+
+
+def test_a_short_text_does_not_pay_for_the_padding_of_a_long_one():
+    run = choose_run(line_of(16, 256, 16, 16), one_thread(), LIMITS, 1.0, 1)
+    assert run is not None
+    assert run.rows == (0, 2, 3)
+
+
+def test_a_long_text_that_is_the_most_urgent_goes_first():
+    run = choose_run(line_of(256, 16, 16), one_thread(), LIMITS, 1.0, 1)
+    assert run is not None
+    assert run.rows == (0,)
+
+
+def test_of_equal_lengths_those_who_came_first_go_first():
+    run = choose_run(line_of(*[16] * 20), one_thread(), Limits(4, 512), 1.0, 1)
+    assert run is not None
+    assert run.rows == (0, 1, 2, 3)
+
+
+def test_a_batch_that_would_make_one_of_it_late_is_smaller():
+    urgent = [Waiting(16, 0.0, due=1.004), *line_of(*[16] * 11)]
+    run = choose_run(urgent, one_thread(), LIMITS, 1.0, 1)
+    assert run is not None
+    assert 0 in run.rows
+    assert 1.0 + run.seconds <= 1.004
+
+
+def test_who_waits_alone_runs_alone():
+    run = chosen([Waiting(16, 0.0, is_alone=True), *line_of(16, 16)])
+    assert run.rows == (0,)
+
+
+def test_nobody_joins_a_batch_who_must_be_alone():
+    run = chosen([*line_of(16, 16, 16), Waiting(16, 0.1, is_alone=True)], free=1)
+    assert run.rows == (0, 1, 2)
+
+
+def test_urgency_is_by_deadline_then_by_arrival_and_priority_is_worth_waiting():
+    soon, plain, vip = Waiting(16, 0.5, due=0.6), Waiting(16, 0.0), Waiting(16, 0.9, priority=1)
+    assert sorted([plain, soon, vip], key=lambda one: one.urgency) == [soon, vip, plain]
+
+
+def test_a_text_can_make_it_if_the_quickest_run_ends_in_time():
+    text = Waiting(128, 0.0, due=0.01)
+    assert can_make_it(text, 0.0, tables().values())
+    assert not can_make_it(text, 0.005, tables().values())
+    assert not can_make_it(text, 0.0, tables().values(), seconds_ahead=0.005)
+
+
+@given(LENGTHS, st.integers(1, 2), st.integers(1, 20), st.integers(1, 600))
+def test_the_first_of_the_line_always_goes_and_the_limits_hold(lengths: list[int], free: int, rows: int, tokens: int):
+    run = chosen(line_of(*lengths), limits=Limits(rows, tokens), free=free)
+    assert 0 in run.rows
+    assert len(set(run.rows)) == len(run.rows)
+    assert run.num_threads <= free
+    width = max(lengths[row] for row in run.rows)
+    assert len(run.rows) == 1 or (len(run.rows) <= rows and len(run.rows) * width <= tokens)
+
+
+@given(LENGTHS)
+def test_a_batch_costs_no_more_than_its_texts_alone(lengths: list[int]):
+    run = choose_run(line_of(*lengths), one_thread(), LIMITS, 1.0, 1)
+    assert run is not None
+    alone = sum(tables()[1].seconds(1, lengths[row]) for row in run.rows)
+    assert run.seconds <= alone * (1 + 1e-9)
+
+
+@given(LENGTHS)
+def test_the_same_line_gives_the_same_run(lengths: list[int]):
+    assert chosen(line_of(*lengths)) == chosen(line_of(*lengths))
