@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from ortolan.session.providers import (
     choose_precision,
     provider_named,
 )
+from ortolan.session.shared import open_shared
 from ortolan.teacher_forcing import decoder_start_id, shift_right
 from ortolan.tokenize import Tokenizer
 
@@ -92,7 +93,7 @@ class Model:
         reason: str,
         *,
         num_threads: int = 1,
-        reopen: Callable[[int], Session] | None = None,
+        open_widths: Callable[[Sequence[int]], Mapping[int, Session]] | None = None,
     ) -> None:
         """Bind a session to what belongs to it; `load` is the usual way to get a model.
 
@@ -103,14 +104,14 @@ class Model:
             precision: Which of its graphs.
             reason: Why this one.
             num_threads: Threads of one run of the session.
-            reopen: Loads the graph for another number of threads.
+            open_widths: Loads the graph for several numbers of threads.
         """
         self.artifact = artifact
         self.tokenizer = tokenizer
         self.precision = precision
         self.reason = reason
         self.num_threads = num_threads
-        self._reopen = reopen
+        self._open_widths = open_widths
         self._session = session
         self._inputs = {spec.name: spec for spec in session.signature.inputs}
         self.sequence_outputs = frozenset(
@@ -180,10 +181,16 @@ class Model:
             chosen, reason = _choose(artifact, row, wanted) if choice is None else (choice.way.precision, choice.reason)
             try:
                 num_threads = config.num_threads or (way.num_threads if way else usable_threads())
-                reopen = partial(_open_with, artifact, row, config, chosen, way)
-                why = "; ".join([*failures, reason])
-                session = reopen(num_threads)
-                model = cls(artifact, tokenizer, session, chosen, why, num_threads=num_threads, reopen=reopen)
+                session = open_session(artifact, row, config, chosen, way)
+                model = cls(
+                    artifact,
+                    tokenizer,
+                    session,
+                    chosen,
+                    "; ".join([*failures, reason]),
+                    num_threads=num_threads,
+                    open_widths=partial(_open_widths, artifact, row, config, chosen, way),
+                )
                 if config.provider == "auto" and row.name != "cpu":
                     model._probe()  # a provider may load a graph and then have no kernel for this device
             except (ProviderError, SessionError) as error:
@@ -200,26 +207,30 @@ class Model:
             "reinstall onnxruntime",
         )
 
-    def with_threads(self, num_threads: int) -> Model:
-        """Load the same graph once more, for runs on another number of threads.
+    def replicas(self, widths: Sequence[int]) -> dict[int, Model]:
+        """Load the graph for runs on several numbers of threads, which share one copy of the weights.
+
+        From then on this model runs on that copy too, and lets its own go.
+
+        Args:
+            widths: Numbers of threads, that of this model among them.
+
+        Returns:
+            A model for each of them.
 
         Raises:
-            SessionError: It does not load, or this model was made by hand.
+            SessionError: The graph does not load once more.
         """
-        if self._reopen is None:
-            raise SessionError(
-                f"the graph on {num_threads} threads requested", "the model was made by hand", "use Model.load"
-            )
-        session = self._reopen(num_threads)
-        return Model(
-            self.artifact,
-            self.tokenizer,
-            session,
-            self.precision,
-            self.reason,
-            num_threads=num_threads,
-            reopen=self._reopen,
-        )
+        if self._open_widths is None or list(widths) == [self.num_threads]:
+            return dict.fromkeys(widths, self)  # of a session that was made by hand there is just the one
+        sessions = self._open_widths(widths)
+        self._session = sessions[self.num_threads]
+        return {
+            width: self
+            if width == self.num_threads
+            else Model(self.artifact, self.tokenizer, session, self.precision, self.reason, num_threads=width)
+            for width, session in sessions.items()
+        }
 
     @property
     def on_cpu(self) -> bool:
@@ -320,9 +331,7 @@ def open_session(
         HashMismatchError: The file differs from what was exported.
         SignatureError: The graph is not the one that the manifest describes, or without manifest not one to run.
     """
-    record: PrecisionRecord = artifact.manifest.precisions[precision]
-    graph: Graph = record.graphs["model"] if way is None else attention_forms(record)[way.attention]
-    disabled = record.disabled_optimizers(provider.name) if way is None else way.disabled_optimizers
+    graph, disabled = _graph_of(artifact, provider, precision, way)
     if way is not None and config.num_threads is None:
         config = replace(config, num_threads=way.num_threads)
     artifact.check(artifact.files_of(graph))
@@ -338,10 +347,32 @@ def open_session(
     return session
 
 
-def _open_with(
-    artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision, way: Way | None, threads: int
-) -> OrtSession:
-    return open_session(artifact, provider, replace(config, num_threads=threads), precision, way)
+def _open_widths(
+    artifact: Artifact,
+    provider: Provider,
+    config: SessionConfig,
+    precision: Precision,
+    way: Way | None,
+    widths: Sequence[int],
+) -> Mapping[int, OrtSession]:
+    if not provider.shares_weights:
+        return {
+            width: open_session(artifact, provider, replace(config, num_threads=width), precision, way)
+            for width in widths
+        }
+    graph, disabled = _graph_of(artifact, provider, precision, way)
+    artifact.check(artifact.files_of(graph))
+    return open_shared(artifact.folder / graph.file, provider, config, disabled, widths)
+
+
+def _graph_of(
+    artifact: Artifact, provider: Provider, precision: Precision, way: Way | None
+) -> tuple[Graph, Sequence[str]]:
+    """The graph of a precision, and the rewrites to leave out."""
+    record: PrecisionRecord = artifact.manifest.precisions[precision]
+    if way is None:
+        return record.graphs["model"], record.disabled_optimizers(provider.name)
+    return attention_forms(record)[way.attention], way.disabled_optimizers
 
 
 def _unverified(artifact: Artifact, precision: Precision) -> str:

@@ -64,7 +64,7 @@ class Replicas:
         self._by_width: dict[int, Model] = {}
         if self.pipe.model.on_cpu:
             slots = cpu
-            self._by_width = {width: _with_threads(self.pipe.model, width) for width in _widths(cpu.total)}
+            self._by_width = self.pipe.model.replicas(_widths(cpu.total, self.pipe.model.num_threads))
         else:
             slots = Slots(len(pipes))
         costs = self._measure(batching, slots)
@@ -148,13 +148,14 @@ def _check(name: str, pipes: Sequence[Pipeline]) -> None:
         )
 
 
-def _widths(num_threads: int) -> list[int]:
-    """How many threads a run may have: all, and a quarter of that as often as it goes, down to one."""
-    widths = [num_threads]
+def _widths(num_threads: int, usual: int) -> list[int]:
+    """How many threads a run may have: all, and a quarter of that as often as it goes, down to one.
+
+    Args:
+        num_threads: All.
+        usual: How many the model has had so far; in the place of all if it is fewer, for that was somebody's choice.
+    """
+    widths = [min(num_threads, usual)]
     while widths[-1] > 1:
         widths.append(max(1, widths[-1] // 4))
     return widths
-
-
-def _with_threads(model: Model, num_threads: int) -> Model:
-    return model if model.num_threads == num_threads else model.with_threads(num_threads)

@@ -16,6 +16,13 @@ from ortolan.session.binding import Binding
 from ortolan.session.providers import CUDA_GRAPHS, Provider, build_options, load_fault, session_options
 from ortolan.session.runtime import onnxruntime
 
+_PACKING = {
+    "optimized_model_external_initializers_file_name": "{name}_data",
+    "optimized_model_external_initializers_min_size_in_bytes": "1024",
+    "save_external_prepacked_constant_initializers": "1",
+}
+"""What makes ONNX Runtime write weights as its kernels want them, so that a session that loads them keeps no copy."""
+
 _loaded: weakref.WeakSet[OrtSession] = weakref.WeakSet()
 """The sessions of this process, for a child that is forked."""
 
@@ -37,7 +44,14 @@ class OrtSession:
     """A graph loaded by ONNX Runtime. May be run from several threads at once, in the process that loaded it."""
 
     def __init__(
-        self, path: Path, provider: Provider, config: SessionConfig, disabled_optimizers: Sequence[str]
+        self,
+        path: Path,
+        provider: Provider,
+        config: SessionConfig,
+        disabled_optimizers: Sequence[str],
+        *,
+        pack_to: Path | None = None,
+        is_packed: bool = False,
     ) -> None:
         """Load a graph.
 
@@ -46,6 +60,8 @@ class OrtSession:
             provider: Where it shall run; operators the provider lacks run on the CPU.
             config: Threads, device, cache, options of the provider.
             disabled_optimizers: ONNX Runtime's graph rewrites that were measured to slow this graph down.
+            pack_to: Where to write the graph as it will run, with its weights beside it, which other sessions may map.
+            is_packed: Whether the file was written so.
 
         Raises:
             ProviderError: The provider did not come up. There is no silent fallback.
@@ -56,13 +72,20 @@ class OrtSession:
         options = build_options(provider, config)
         if (fault := load_fault(provider)) is not None:
             raise _not_up(provider, fault)
+        settings = session_options(provider, config)
+        if pack_to is not None:
+            settings.optimized_model_filepath = str(pack_to)
+            for key, value in _PACKING.items():
+                settings.add_session_config_entry(f"session.{key}", value.format(name=pack_to.name))
+        if is_packed:
+            settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         providers: list[Any] = [(provider.ort_name, options)]
         if provider.ort_name != "CPUExecutionProvider":
             providers.append("CPUExecutionProvider")
         try:
             self._session = ort.InferenceSession(
                 str(path),
-                session_options(provider, config),
+                settings,
                 providers=providers,
                 disabled_optimizers=list(disabled_optimizers),
                 enable_fallback=False,

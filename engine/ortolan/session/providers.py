@@ -57,6 +57,7 @@ class Provider:
         needs_cuda: Whether it needs CUDA's libraries.
         is_automatic: Whether "auto" may choose it.
         on_cpu: Whether it runs on the CPU, where the instruction sets decide between int8 and fp32.
+        shares_weights: Whether several sessions of a graph can share one copy of its weights (session/shared.py).
         sequential: Whether it needs memory patterns off and sequential execution.
         bound_device: Where its inputs and outputs are kept between runs (session/binding.py); empty for plain runs.
         precisions: What it has kernels for, in the order in which "auto" prefers them. On a CPU without int8
@@ -72,6 +73,7 @@ class Provider:
     needs_cuda: bool = False
     is_automatic: bool = False
     on_cpu: bool = False
+    shares_weights: bool = False
     sequential: bool = False
     bound_device: str = ""
     precisions: tuple[Precision, ...] = ("fp32",)
@@ -193,6 +195,7 @@ PROVIDERS = {
             _cpu,
             is_automatic=True,
             on_cpu=True,
+            shares_weights=True,
             precisions=("int8", "int8-static", "fp32", "int4"),
         ),
     )
