@@ -47,7 +47,7 @@ def forward(
     """
     lengths = [len(encoding.ids) for encoding in encodings]
     for batch in plan_batches(lengths, max_batch_size=limits.max_batch_size, max_batch_tokens=limits.max_batch_tokens):
-        outputs = model(**tokenizer.pad([encodings[i] for i in batch]))
+        outputs = model.run(tokenizer.pad([encodings[i] for i in batch]))
         width = max(lengths[i] for i in batch)
         for place, index in enumerate(batch):
             real = real_part(lengths[index], width, tokenizer.padding_side)

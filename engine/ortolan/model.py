@@ -26,7 +26,7 @@ from ortolan.errors import (
 from ortolan.foreign import EXPORT_IT, check_graph
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.request import TextInput
-from ortolan.session.base import Array, Session, Signature, conform
+from ortolan.session.base import Array, Session, Signature, Stop, conform
 from ortolan.session.ort import OrtSession
 from ortolan.session.providers import Provider, asked_for, candidates, check_runs, choose_precision
 from ortolan.teacher_forcing import decoder_start_id, shift_right
@@ -170,6 +170,10 @@ class Model:
         return self._session.signature
 
     def __call__(self, **inputs: ArrayLike) -> ModelOutput:
+        """Run the graph: `run` with the inputs as keywords, as in `model(**model.tokenizer(texts))`."""
+        return self.run(inputs)
+
+    def run(self, inputs: Mapping[str, ArrayLike], stop: Stop | None = None) -> ModelOutput:
         """Run the graph.
 
         Args:
@@ -177,6 +181,7 @@ class Model:
                 ignored. Where the graph reads them, `token_type_ids` default to zeros, `position_ids` to the count of
                 real tokens before each token, and `decoder_input_ids`, which may be of another length [B, T], to
                 `input_ids` one place later.
+            stop: Ends the run early when another thread sets it.
 
         Returns:
             Raw outputs, such as `logits`, float32 [B, V], before softmax.
@@ -184,7 +189,7 @@ class Model:
         Raises:
             InvalidInputError: An input is missing.
             ShapeError: Not [B, S], empty, longer than the model reads, or inputs that disagree.
-            SessionError: ONNX Runtime failed.
+            SessionError: ONNX Runtime failed, `stop` ended the run, or the model was loaded before a fork.
         """
         feed = {
             name: conform(_as_array(name, inputs[name]), spec) for name, spec in self._inputs.items() if name in inputs
@@ -204,7 +209,7 @@ class Model:
                 "pass model(**tokenizer(texts))",
             )
         self._check_shapes(feed)
-        outputs = self._session.run(feed)
+        outputs = self._session.run(feed, stop)
         # graphs of other tools may answer in float16, in which probabilities would be coarse
         halves = {name: array.astype(np.float32) for name, array in outputs.items() if array.dtype == np.float16}
         return ModelOutput({**outputs, **halves})

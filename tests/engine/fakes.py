@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ortolan import Artifact, Model, Tokenizer
-from ortolan.session.base import Array, Signature, TensorSpec
+from ortolan.session.base import Array, Signature, Stop, TensorSpec
 from ortolan.tasks.base import ModelFacts
 from tests.engine.damage import GOLDEN
 
@@ -28,7 +28,7 @@ class FakeSession:
         self.shapes: list[tuple[int, int]] = []
         self.feed: Mapping[str, Array] = {}
 
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
         self.feed = feed
         self.shapes.append(feed["input_ids"].shape)
         real = feed["input_ids"] * feed["attention_mask"]
@@ -43,7 +43,7 @@ class ConstantSession(FakeSession):
         super().__init__()
         self._logits = logits
 
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
         return {"logits": np.array([self._logits] * len(feed["input_ids"]), dtype=np.float32)}
 
 

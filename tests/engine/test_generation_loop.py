@@ -15,7 +15,7 @@ from ortolan.errors import NonFiniteError, ShapeError
 from ortolan.generation.config import GenerationConfig
 from ortolan.generation.loop import generate
 from ortolan.generation.stopping import holds_stop, is_finished
-from ortolan.session.base import Array, Signature, TensorSpec
+from ortolan.session.base import Array, Signature, Stop, TensorSpec
 from ortolan.tokenize import Encoding
 from tests.engine.damage import GOLDEN
 from tests.engine.fakes import IDS, MASK
@@ -34,7 +34,7 @@ class Counting:
         self.provider = "fake"
         self.feeds: list[Mapping[str, Array]] = []
 
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
         self.feeds.append(feed)
         ids = feed.get("decoder_input_ids", feed["input_ids"])
         logits = np.eye(SIZE, dtype=np.float32)[(ids + 1) % SIZE]

@@ -229,7 +229,7 @@ def test_an_error_of_the_source_itself_is_passed_on(pipe: Pipeline):
 class FragileSession(FakeSession):
     """A graph that answers NaN to rows with the word "rain"."""
 
-    def run(self, feed: Any) -> dict[str, Array]:
+    def run(self, feed: Any, stop: Any = None) -> dict[str, Array]:
         outputs = super().run(feed)
         rain = 38
         outputs["logits"][(feed["input_ids"] == rain).any(axis=1)] = np.nan

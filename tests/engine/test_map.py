@@ -455,7 +455,7 @@ def test_progress_goes_to_stderr_with_the_rate(folder: Path, capsys: pytest.Capt
 class Interrupted(FakeSession):
     """A graph during whose third run somebody presses ctrl-C."""
 
-    def run(self, feed: Any) -> Any:
+    def run(self, feed: Any, stop: Any = None) -> Any:
         if len(self.shapes) == 2:
             raise KeyboardInterrupt
         return super().run(feed)

@@ -22,6 +22,7 @@ from ortolan import (
 )
 from ortolan import model as model_module
 from ortolan.session import providers
+from ortolan.session.base import Stop
 from ortolan.session.providers import PROVIDERS
 from tests.engine.damage import GOLDEN, edit_manifest, rehash
 from tests.engine.fakes import IDS, MASK, FakeOnnxRuntime, FakeSession, fake_model
@@ -106,6 +107,18 @@ def test_int32_inputs_are_cast(model: Model):
 def test_a_row_answers_the_same_alone_and_padded_beside_a_longer_one(model: Model):
     together = model(**model.tokenizer(["the film was good", "i hate the awful plot and the worst music ever !"]))
     assert together.logits[0].tolist() == pytest.approx(GOLDEN_LOGITS, abs=1e-4)
+
+
+def test_inputs_may_come_as_one_mapping(model: Model):
+    found = model.run(model.tokenizer("the film was good"))
+    assert found.logits[0].tolist() == pytest.approx(GOLDEN_LOGITS, abs=1e-4)
+
+
+def test_a_stop_ends_a_run(model: Model):
+    stop = Stop()
+    stop.set()
+    with pytest.raises(SessionError, match="it was stopped before it was done"):
+        model.run(model.tokenizer("the film was good"), stop)
 
 
 def test_an_input_that_the_graph_does_not_read_is_ignored(artifact: Path):

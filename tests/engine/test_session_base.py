@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ortolan.errors import InvalidInputError
-from ortolan.session.base import TensorSpec, conform
+from ortolan.session.base import Stop, TensorSpec, conform
 
 SPEC = TensorSpec("input_ids", "int64", ("batch", "sequence"))
 
@@ -30,3 +30,38 @@ def test_fractions_are_not_cut_off_unseen(value: float):
 
 def test_whole_numbers_may_come_as_floats():
     assert conform(np.ones((1, 2)), SPEC).tolist() == [[1, 1]]
+
+
+# Stop
+
+
+class Run:
+    """A run that somebody may end."""
+
+    def __init__(self) -> None:
+        self.terminate = False
+
+
+def test_a_stop_ends_every_run_under_way():
+    stop, runs = Stop(), [Run(), Run()]
+    for run in runs:
+        stop.enter(run)
+    assert not any(run.terminate for run in runs)
+    stop.set()
+    assert stop.is_set
+    assert all(run.terminate for run in runs)
+
+
+def test_a_stop_that_is_set_ends_a_run_at_its_beginning():
+    stop, run = Stop(), Run()
+    stop.set()
+    stop.enter(run)
+    assert run.terminate
+
+
+def test_a_run_that_has_ended_is_left_alone():
+    stop, run = Stop(), Run()
+    stop.enter(run)
+    stop.leave(run)
+    stop.set()
+    assert not run.terminate

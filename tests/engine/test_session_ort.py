@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import pickle
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from ortolan import ProviderError, SessionError
 from ortolan.config import SessionConfig
 from ortolan.session import ort, providers
-from ortolan.session.base import Signature, TensorSpec
+from ortolan.session.base import Signature, Stop, TensorSpec
 from ortolan.session.ort import OrtSession
 from ortolan.session.providers import PROVIDERS
 from tests.engine.damage import GOLDEN
@@ -117,3 +120,113 @@ def test_an_axis_without_a_name_has_the_empty_name():
         name, type, shape = "logits", "tensor(float)", [None, 2]
 
     assert ort._specs([Node()]) == (TensorSpec("logits", "float32", ("", 2)),)
+
+
+# Stopped
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> OrtSession:
+    """A graph that adds x to itself a thousand million times."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    def value(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["go_on_out"]), helper.make_node("Add", ["now", "now"], ["next"])],
+        "body",
+        [
+            value("turn", TensorProto.INT64, []),
+            value("go_on", TensorProto.BOOL, []),
+            value("now", TensorProto.FLOAT, [1]),
+        ],
+        [value("go_on_out", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, [1])],
+    )
+    turns = helper.make_tensor("turns", TensorProto.INT64, [], [10**9])
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["turns", "", "x"], ["y"], body=body)],
+        "endless",
+        [value("x", TensorProto.FLOAT, [1])],
+        [value("y", TensorProto.FLOAT, [1])],
+        initializer=[turns],
+    )
+    path = tmp_path_factory.mktemp("endless") / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return OrtSession(path, PROVIDERS["cpu"], SessionConfig(num_threads=1), [])
+
+
+def test_a_run_under_way_ends_when_another_thread_says_so(endless: OrtSession):
+    stop = Stop()
+    timer = threading.Timer(0.2, stop.set)
+    timer.start()
+    with pytest.raises(SessionError) as caught:
+        endless.run({"x": np.zeros(1, np.float32)}, stop)
+    timer.join()
+    assert str(caught.value) == (
+        "a run with {'x': [1]} requested, it was stopped before it was done; send it again, or allow it more time"
+    )
+
+
+def test_a_stop_that_is_set_before_ends_the_run_at_once(session: OrtSession):
+    stop = Stop()
+    stop.set()
+    with pytest.raises(SessionError, match="it was stopped before it was done"):
+        session.run(feed([2, 5, 3]), stop)
+
+
+def test_a_session_goes_on_after_a_run_that_was_stopped(session: OrtSession):
+    stop = Stop()
+    stop.set()
+    with pytest.raises(SessionError):
+        session.run(feed([2, 5, 3]), stop)
+    assert session.run(feed([2, 5, 3]))["logits"].shape == (1, 2)
+
+
+def test_a_stop_that_is_never_set_changes_nothing(session: OrtSession):
+    same = feed([2, 5, 7, 8, 9, 3])
+    assert session.run(same, Stop())["logits"].tolist() == session.run(same)["logits"].tolist()
+
+
+def test_a_failure_under_a_stop_that_is_not_set_is_told_as_a_failure(session: OrtSession):
+    with pytest.raises(SessionError, match="ONNX Runtime failed"):
+        session.run(feed([2, 9_999, 3]), Stop())
+
+
+# Forked
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12 on: that is what is tested
+def test_a_forked_child_may_load_in_the_place_of_what_its_parent_loaded():
+    session = OrtSession(GRAPH, PROVIDERS["cpu"], SessionConfig(num_threads=2), [])
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that waits for threads which it has not
+        session = OrtSession(GRAPH, PROVIDERS["cpu"], SessionConfig(num_threads=2), [])
+        os._exit(0 if session.run(feed([2, 5, 3]))["logits"].shape == (1, 2) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12 on: that is what is tested
+def test_a_forked_child_is_told_to_load_for_itself(session: OrtSession):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            session.run(feed([2, 5, 3]))
+        except SessionError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        message = told.read()
+    os.waitpid(child, 0)
+    assert message == (
+        f"a run in process {child} requested, the session was loaded in process {os.getpid()}, whose threads a fork "
+        "does not bring along; load the model, or create the engine, in the child"
+    )
+    assert session.run(feed([2, 5, 3]))["logits"].shape == (1, 2), "the parent goes on"

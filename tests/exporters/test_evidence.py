@@ -13,7 +13,7 @@ import torch
 
 from ortolan.errors import InvalidInputError, MissingFileError
 from ortolan.request import TextInput
-from ortolan.session.base import Signature, TensorSpec
+from ortolan.session.base import Signature, Stop, TensorSpec
 from ortolan_exporters import CheckpointError, evidence
 from ortolan_exporters.config import ExportConfig
 from ortolan_exporters.data import builtin_texts
@@ -56,7 +56,7 @@ class TorchSession:
         inputs = tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in checkpoint.inputs)
         self.signature = Signature(inputs, (TensorSpec("logits", "float32", ("batch", 2)),))
 
-    def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, feed: Mapping[str, np.ndarray], stop: Stop | None = None) -> dict[str, np.ndarray]:
         return {"logits": self._run(feed)["logits"] + self._move}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ortolan.request import TextInput
-from ortolan.session.base import Signature, TensorSpec
+from ortolan.session.base import Signature, Stop, TensorSpec
 from ortolan.tokenize import Tokenizer
 from ortolan_exporters import ToleranceError
 from ortolan_exporters.config import ExportConfig
@@ -34,7 +34,7 @@ class FakeSession:
         specs = [TensorSpec(name, "float32", (*axes[array.ndim], array.shape[-1])) for name, array in outputs.items()]
         self.signature = Signature(INPUTS, tuple(specs))
 
-    def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, feed: Mapping[str, np.ndarray], stop: Stop | None = None) -> dict[str, np.ndarray]:
         return self.outputs
 
 

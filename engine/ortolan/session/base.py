@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -49,6 +50,50 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
 
 
+class Terminable(Protocol):
+    """A run under way that ends soon after `terminate` is set to True; ONNX Runtime's `RunOptions` is one."""
+
+    terminate: bool
+
+
+class Stop:
+    """Ends runs from another thread: those under way soon, and those that would begin at once.
+
+    One may be passed to several runs. It stays set.
+    """
+
+    __slots__ = ("_is_set", "_lock", "_runs")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: list[Terminable] = []
+        self._is_set = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether `set` was called."""
+        return self._is_set
+
+    def set(self) -> None:
+        """End the runs; each raises SessionError. A run ends between two operators, so a long one holds it up."""
+        with self._lock:
+            self._is_set = True
+            for run in self._runs:
+                run.terminate = True
+
+    def enter(self, run: Terminable) -> None:
+        """Take charge of a run before it begins; for sessions."""
+        with self._lock:
+            self._runs.append(run)
+            if self._is_set:
+                run.terminate = True
+
+    def leave(self, run: Terminable) -> None:
+        """Forget a run that has ended; for sessions."""
+        with self._lock:
+            self._runs.remove(run)
+
+
 class Session(Protocol):
     """A loaded graph."""
 
@@ -60,17 +105,18 @@ class Session(Protocol):
     def provider(self) -> str:
         """Short name of the provider that really runs the graph."""
 
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
         """Run the graph once.
 
         Args:
             feed: One array for each input of the signature, with its dtype.
+            stop: Ends the run early when it is set.
 
         Returns:
-            One array for each output, by name.
+            One array for each output, by name. The caller's own: no later run writes to them.
 
         Raises:
-            SessionError: The run failed.
+            SessionError: The run failed, `stop` ended it, or the session was loaded before a fork.
         """
 
 

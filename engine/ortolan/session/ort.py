@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ortolan.config import SessionConfig
 from ortolan.errors import ProviderError, SessionError
-from ortolan.session.base import DTYPES, Array, Signature, TensorSpec
+from ortolan.session.base import DTYPES, Array, Signature, Stop, TensorSpec
 from ortolan.session.providers import Provider, load_fault, session_options
 from ortolan.session.runtime import onnxruntime
 
+_loaded: weakref.WeakSet[OrtSession] = weakref.WeakSet()
+"""The sessions of this process, for a child that is forked."""
+
+
+def _keep_for_ever() -> None:
+    """Let no session of the parent end in a forked child, such as when the child loads another in its place.
+
+    ONNX Runtime would wait for threads that are not there.
+    """
+    for session in list(_loaded):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_for_ever)
+
 
 class OrtSession:
-    """A graph loaded by ONNX Runtime. May be run from several threads at once."""
+    """A graph loaded by ONNX Runtime. May be run from several threads at once, in the process that loaded it."""
 
     def __init__(
         self, path: Path, provider: Provider, config: SessionConfig, disabled_optimizers: Sequence[str]
@@ -54,6 +73,8 @@ class OrtSession:
         self._provider = provider
         self._signature = Signature(_specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
         self._output_names = [spec.name for spec in self._signature.outputs]
+        self._process = os.getpid()
+        _loaded.add(self)
 
     @property
     def signature(self) -> Signature:
@@ -65,18 +86,44 @@ class OrtSession:
         """Short name of the provider that runs the graph."""
         return self._provider.name
 
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
         """Run the graph once; see `Session.run`."""
+        if os.getpid() != self._process:
+            raise _forked(self._process)
+        if stop is None:
+            return self._run(feed, None)
+        options = onnxruntime().RunOptions()
+        stop.enter(options)
         try:
-            outputs = self._session.run(self._output_names, feed)
+            return self._run(feed, options)
+        finally:
+            stop.leave(options)
+
+    def _run(self, feed: Mapping[str, Array], options: Any) -> dict[str, Array]:
+        try:
+            outputs = self._session.run(self._output_names, feed, options)
         except Exception as error:  # the same family as above
-            shapes = {name: list(array.shape) for name, array in feed.items()}
-            raise SessionError(
-                f"a run with {shapes} requested",
-                f"ONNX Runtime failed: {_first_line(error)}",
-                "check the shapes; if they are right, please report this",
-            ) from error
+            raise _failed(feed, options is not None and options.terminate, error) from error
         return dict(zip(self._output_names, outputs, strict=True))
+
+
+def _forked(process: int) -> SessionError:
+    return SessionError(
+        f"a run in process {os.getpid()} requested",
+        f"the session was loaded in process {process}, whose threads a fork does not bring along",
+        "load the model, or create the engine, in the child",
+    )
+
+
+def _failed(feed: Mapping[str, Array], was_stopped: bool, error: Exception) -> SessionError:
+    asked = f"a run with { ({name: list(array.shape) for name, array in feed.items()}) } requested"
+    if was_stopped:
+        return SessionError(asked, "it was stopped before it was done", "send it again, or allow it more time")
+    return SessionError(
+        asked,
+        f"ONNX Runtime failed: {_first_line(error)}",
+        "check the shapes; if they are right, please report this",
+    )
 
 
 def _not_loaded(path: Path, provider: Provider, error: Exception) -> SessionError:
