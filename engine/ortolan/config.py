@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,18 +24,27 @@ class SessionConfig:
         num_threads: Threads of one run; None for the processors this process may use.
         device_id: Which device of that provider.
         cache_dir: Where providers that compile keep what they compiled; None for no cache.
+        provider_options: What the provider's row of the table takes beside these (docs/providers.md). Needs a provider
+            that is named; its row checks them.
     """
 
     provider: str = "auto"
     num_threads: int | None = None
     device_id: int = 0
     cache_dir: Path | None = None
+    provider_options: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and not _is_whole(self.num_threads, 1):
             raise ConfigError("num_threads requested", f"got {self.num_threads!r}", "use 1 or more, or leave it out")
         if not _is_whole(self.device_id, 0):
             raise ConfigError("device_id requested", f"got {self.device_id!r}", "use 0 or more")
+        if self.provider_options and self.provider == "auto":
+            raise ConfigError(
+                f"provider_options {dict(self.provider_options)} requested",
+                "provider is 'auto', and each provider has options of its own",
+                "name the provider",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,15 @@ from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.request import TextInput
 from ortolan.session.base import Array, Session, Signature, Stop, conform
 from ortolan.session.ort import OrtSession
-from ortolan.session.providers import Provider, asked_for, candidates, check_runs, choose_precision
+from ortolan.session.providers import (
+    Provider,
+    asked_for,
+    candidates,
+    check_options,
+    check_runs,
+    choose_precision,
+    provider_named,
+)
 from ortolan.teacher_forcing import decoder_start_id, shift_right
 from ortolan.tokenize import Tokenizer
 
@@ -98,6 +106,7 @@ class Model:
         num_threads: int | None = None,
         device_id: int = 0,
         cache_dir: str | Path | None = None,
+        provider_options: Mapping[str, object] | None = None,
     ) -> Model:
         """Open an artifact, check the files that will be used, and load its graph.
 
@@ -115,6 +124,8 @@ class Model:
             device_id: Which device, where the provider has several.
             cache_dir: Where TensorRT, OpenVINO and CoreML keep what they compiled, and `ortolan tune` its choice, by
                 default in the user's cache folder.
+            provider_options: What this provider takes beside these, such as `{"arena_bytes": 2 << 30}` for "cuda"
+                (docs/providers.md).
 
         Raises:
             MissingFileError: A file is not there.
@@ -122,15 +133,18 @@ class Model:
             SignatureError: The graph is not the one that the manifest describes; without manifest, it has inputs or
                 outputs that its task has no use for.
             ProviderError: The provider asked for does not come up, or no ONNX Runtime is installed.
-            ConfigError: Unknown provider or precision, one that this artifact lacks, or a precision that the provider
-                has no kernels for.
+            ConfigError: Unknown provider or precision, one that this artifact lacks, a precision that the provider
+                has no kernels for, or an option that it does not take.
         """
         config = SessionConfig(
             provider=provider,
             num_threads=num_threads,
             device_id=device_id,
             cache_dir=None if cache_dir is None else Path(cache_dir),
+            provider_options=dict(provider_options or {}),
         )
+        if config.provider_options:
+            check_options(provider_named(config.provider), config)
         wanted = _check_precision(precision)
         artifact = Artifact.open(path)
         artifact.check(artifact.tokenizer_files())

@@ -21,6 +21,15 @@ def test_a_negative_device_is_refused():
     assert str(caught.value) == "device_id requested, got -1; use 0 or more"
 
 
+def test_options_of_a_provider_need_its_name():
+    with pytest.raises(ConfigError) as caught:
+        SessionConfig(provider_options={"stream": 1})
+    assert str(caught.value) == (
+        "provider_options {'stream': 1} requested, provider is 'auto', and each provider has options of its own; "
+        "name the provider"
+    )
+
+
 @pytest.mark.parametrize("field", ["max_batch_size", "max_batch_tokens"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "8", True, None], ids=repr)
 def test_a_batch_limit_that_is_no_whole_number_from_one_on_is_refused(field: str, value: object):

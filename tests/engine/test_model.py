@@ -239,6 +239,16 @@ def test_an_unknown_provider_is_refused():
         Model.load(GOLDEN, provider="tpu")
 
 
+def test_an_option_that_the_provider_does_not_take_is_refused_before_anything_is_read():
+    with pytest.raises(ConfigError, match="provider_options for 'cuda' requested, there is no 'graphs'"):
+        Model.load("/nowhere", "cuda", provider_options={"graphs": True})
+
+
+def test_options_without_a_named_provider_are_refused():
+    with pytest.raises(ConfigError, match="provider is 'auto'"):
+        Model.load(GOLDEN, provider_options={"arena_bytes": 1 << 30})
+
+
 def test_a_provider_that_this_build_lacks_is_refused_and_not_replaced(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(providers, "onnxruntime", lambda: FakeOnnxRuntime("CPUExecutionProvider"))
     with pytest.raises(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ortolan import ProviderError, SessionError
+from ortolan import ConfigError, ProviderError, SessionError
 from ortolan.config import SessionConfig
 from ortolan.session import ort, providers
 from ortolan.session.base import Signature, Stop, TensorSpec
@@ -120,6 +120,11 @@ def test_an_axis_without_a_name_has_the_empty_name():
         name, type, shape = "logits", "tensor(float)", [None, 2]
 
     assert ort._specs([Node()]) == (TensorSpec("logits", "float32", ("", 2)),)
+
+
+def test_an_option_that_the_provider_does_not_take_is_refused():
+    with pytest.raises(ConfigError, match="there is no 'stream'"):
+        OrtSession(GRAPH, PROVIDERS["cpu"], SessionConfig(provider="cpu", provider_options={"stream": 1}), [])
 
 
 # Stopped

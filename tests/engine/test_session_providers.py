@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,9 @@ from ortolan.session.processors import usable_threads
 from ortolan.session.providers import (
     PROVIDERS,
     asked_for,
+    build_options,
     candidates,
+    check_options,
     choose_precision,
     load_fault,
     provider_named,
@@ -298,3 +301,71 @@ def test_session_options_take_the_usable_threads_by_default():
 def test_memory_patterns_are_off_where_a_provider_forbids_them(name: str):
     options = session_options(PROVIDERS[name], SessionConfig())
     assert options.enable_mem_pattern == (name != "dml")
+
+
+# Options of a row
+
+
+def config_of(provider: str, **options: Any) -> SessionConfig:
+    return SessionConfig(provider=provider, provider_options=options)
+
+
+@pytest.mark.parametrize(
+    ("provider", "option", "value", "added"),
+    [
+        ("cuda", "cuda_graphs", True, {"enable_cuda_graph": "1"}),
+        ("cuda", "cuda_graphs", False, {}),
+        ("cuda", "stream", 140_000, {"user_compute_stream": "140000"}),
+        ("cuda", "arena_bytes", 1 << 30, {"gpu_mem_limit": "1073741824"}),
+        ("tensorrt", "stream", 140_000, {"user_compute_stream": "140000"}),
+        ("tensorrt", "arena_bytes", 1 << 30, {"trt_max_workspace_size": "1073741824"}),
+    ],
+)
+def test_an_option_of_a_row_becomes_one_of_onnx_runtime(provider: str, option: str, value: Any, added: dict[str, str]):
+    row = PROVIDERS[provider]
+    assert build_options(row, config_of(provider, **{option: value})) == row.options(config_of(provider)) | added
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("cuda_graphs", value) for value in (1, "1", None)],
+        *[("stream", value) for value in (0, -1, "140000", True)],
+        *[("arena_bytes", value) for value in (0, -1, 1.5, "1GB", True)],
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(option: str, value: Any):
+    with pytest.raises(ConfigError, match=f"{option} is {value!r}; it takes cuda_graphs "):
+        check_options(PROVIDERS["cuda"], config_of("cuda", **{option: value}))
+
+
+def test_all_faults_are_told_at_once_with_what_is_allowed():
+    with pytest.raises(ConfigError) as caught:
+        check_options(PROVIDERS["cuda"], config_of("cuda", arena_byte=1, stream=0, cuda_graphs=True))
+    assert str(caught.value) == (
+        "provider_options for 'cuda' requested, there is no 'arena_byte', stream is 0; it takes cuda_graphs (True or "
+        "False), stream (the address of a CUDA stream, a whole number from 1 on), arena_bytes (a number of bytes from "
+        "1 on)"
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, row in PROVIDERS.items() if not row.accepts])
+def test_a_row_without_options_says_so(name: str):
+    with pytest.raises(ConfigError, match="there is no 'arena_bytes'; it takes none: leave them out"):
+        check_options(PROVIDERS[name], config_of(name, arena_bytes=1))
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_row_is_fine_without_options(name: str):
+    check_options(PROVIDERS[name], config_of(name))
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_inputs_and_outputs_are_bound_where_they_have_far_to_go(name: str):
+    assert PROVIDERS[name].bound_device == ("cuda" if name in ("cuda", "tensorrt") else "")
+
+
+@pytest.mark.parametrize("name", [row.name for row in PROVIDERS.values() if row.accepts])
+def test_every_option_of_a_row_is_in_the_page_about_providers(name: str):
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` | `{option.name}` |" in page for option in PROVIDERS[name].accepts)

@@ -12,7 +12,8 @@ from typing import Any
 from ortolan.config import SessionConfig
 from ortolan.errors import ProviderError, SessionError
 from ortolan.session.base import DTYPES, Array, Signature, Stop, TensorSpec
-from ortolan.session.providers import Provider, load_fault, session_options
+from ortolan.session.binding import Binding
+from ortolan.session.providers import CUDA_GRAPHS, Provider, build_options, load_fault, session_options
 from ortolan.session.runtime import onnxruntime
 
 _loaded: weakref.WeakSet[OrtSession] = weakref.WeakSet()
@@ -43,17 +44,19 @@ class OrtSession:
         Args:
             path: The ONNX file.
             provider: Where it shall run; operators the provider lacks run on the CPU.
-            config: Threads, device, cache.
+            config: Threads, device, cache, options of the provider.
             disabled_optimizers: ONNX Runtime's graph rewrites that were measured to slow this graph down.
 
         Raises:
             ProviderError: The provider did not come up. There is no silent fallback.
             SessionError: The graph cannot be loaded.
+            ConfigError: The provider does not take one of its options.
         """
         ort = onnxruntime()
+        options = build_options(provider, config)
         if (fault := load_fault(provider)) is not None:
             raise _not_up(provider, fault)
-        providers: list[Any] = [(provider.ort_name, provider.options(config))]
+        providers: list[Any] = [(provider.ort_name, options)]
         if provider.ort_name != "CPUExecutionProvider":
             providers.append("CPUExecutionProvider")
         try:
@@ -73,6 +76,15 @@ class OrtSession:
         self._provider = provider
         self._signature = Signature(_specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
         self._output_names = [spec.name for spec in self._signature.outputs]
+        self._binding: Binding | None = None
+        if provider.bound_device:
+            self._binding = Binding(
+                self._session,
+                self._output_names,
+                device=provider.bound_device,
+                device_id=config.device_id,
+                cuda_graphs=config.provider_options.get(CUDA_GRAPHS.name) is True,
+            )
         self._process = os.getpid()
         _loaded.add(self)
 
@@ -101,7 +113,10 @@ class OrtSession:
 
     def _run(self, feed: Mapping[str, Array], options: Any) -> dict[str, Array]:
         try:
-            outputs = self._session.run(self._output_names, feed, options)
+            if self._binding is None:
+                outputs = self._session.run(self._output_names, feed, options)
+            else:
+                outputs = self._binding.run(feed, options)
         except Exception as error:  # the same family as above
             raise _failed(feed, options is not None and options.terminate, error) from error
         return dict(zip(self._output_names, outputs, strict=True))

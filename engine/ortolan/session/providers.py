@@ -19,6 +19,30 @@ Options = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """Something that a user may set on a provider.
+
+    Attributes:
+        name: What a user writes.
+        allowed: The values that make sense, in words.
+        is_allowed: Whether a value is one of them.
+    """
+
+    name: str
+    allowed: str
+    is_allowed: Callable[[object], bool]
+
+
+def _is_from_one_on(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+CUDA_GRAPHS = Option("cuda_graphs", "True or False", lambda value: isinstance(value, bool))
+STREAM = Option("stream", "the address of a CUDA stream, a whole number from 1 on", _is_from_one_on)
+ARENA_BYTES = Option("arena_bytes", "a number of bytes from 1 on", _is_from_one_on)
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One execution provider.
 
@@ -27,12 +51,14 @@ class Provider:
         ort_name: What ONNX Runtime calls it.
         extra: The extra of this project that installs it, or the package where no extra does; empty where every
             build for the one system that has it holds it.
-        options: Builds its options, as ONNX Runtime wants them: strings.
+        options: Builds its options, as ONNX Runtime wants them: strings. For `build_options`, which checks first.
+        accepts: What `provider_options` may hold.
         library: File of its shared library, to learn why it does not load; empty where it is built in.
         needs_cuda: Whether it needs CUDA's libraries.
         is_automatic: Whether "auto" may choose it.
         on_cpu: Whether it runs on the CPU, where the instruction sets decide between int8 and fp32.
         sequential: Whether it needs memory patterns off and sequential execution.
+        bound_device: Where its inputs and outputs are kept between runs (session/binding.py); empty for plain runs.
         precisions: What it has kernels for, in the order in which "auto" prefers them. On a CPU without int8
             multiplication fp32 goes before the int8 ones.
     """
@@ -41,11 +67,13 @@ class Provider:
     ort_name: str
     extra: str
     options: Callable[[SessionConfig], Options]
+    accepts: tuple[Option, ...] = ()
     library: str = ""
     needs_cuda: bool = False
     is_automatic: bool = False
     on_cpu: bool = False
     sequential: bool = False
+    bound_device: str = ""
     precisions: tuple[Precision, ...] = ("fp32",)
 
 
@@ -54,7 +82,7 @@ def _cpu(_: SessionConfig) -> Options:
 
 
 def _cuda(config: SessionConfig) -> Options:
-    return {
+    options = {
         "device_id": str(config.device_id),
         # grow by what is asked for: doubling, the default, wastes up to half of a device that models share
         "arena_extend_strategy": "kSameAsRequested",
@@ -62,14 +90,24 @@ def _cuda(config: SessionConfig) -> Options:
         "do_copy_in_default_stream": "1",
         "use_tf32": "0",  # TF32 keeps 10 bits of the mantissa; the parity in the manifest was measured with 23
     }
+    asked = config.provider_options
+    if asked.get(CUDA_GRAPHS.name):
+        options["enable_cuda_graph"] = "1"
+    if STREAM.name in asked:
+        options["user_compute_stream"] = str(asked[STREAM.name])
+    if ARENA_BYTES.name in asked:
+        options["gpu_mem_limit"] = str(asked[ARENA_BYTES.name])
+    return options
 
 
 def _tensorrt(config: SessionConfig) -> Options:
     options = {
         "device_id": str(config.device_id),
-        "trt_max_workspace_size": str(2 << 30),
+        "trt_max_workspace_size": str(config.provider_options.get(ARENA_BYTES.name, 2 << 30)),
         "trt_builder_optimization_level": "3",
     }
+    if STREAM.name in config.provider_options:
+        options["user_compute_stream"] = str(config.provider_options[STREAM.name])
     if config.cache_dir is not None:  # building an engine takes minutes; a cache makes that once a machine
         folder = str(config.cache_dir / "tensorrt")
         options |= {
@@ -108,9 +146,11 @@ PROVIDERS = {
             "CUDAExecutionProvider",
             "gpu",
             _cuda,
+            accepts=(CUDA_GRAPHS, STREAM, ARENA_BYTES),
             library="libonnxruntime_providers_cuda.so",
             needs_cuda=True,
             is_automatic=True,
+            bound_device="cuda",
             precisions=("fp16", "fp32", "int4"),
         ),
         # not automatic: it builds an engine for minutes at first use
@@ -119,8 +159,10 @@ PROVIDERS = {
             "TensorrtExecutionProvider",
             "gpu",
             _tensorrt,
+            accepts=(STREAM, ARENA_BYTES),
             library="libonnxruntime_providers_tensorrt.so",
             needs_cuda=True,
+            bound_device="cuda",
             precisions=("fp16", "fp32", "int8-static"),
         ),
         Provider(
@@ -262,6 +304,38 @@ def check_runs(provider: Provider, precision: Precision) -> None:
             f"it runs {', '.join(provider.precisions)}",
             f"choose one of those, or provider {', '.join(others)}",
         )
+
+
+def check_options(provider: Provider, config: SessionConfig) -> None:
+    """Refuse options that a provider does not take, and values that make no sense, all of them at once.
+
+    Raises:
+        ConfigError: There are some.
+    """
+    known = {option.name: option for option in provider.accepts}
+    faults = []
+    for name, value in config.provider_options.items():
+        if name not in known:
+            faults.append(f"there is no {name!r}")
+        elif not known[name].is_allowed(value):
+            faults.append(f"{name} is {value!r}")
+    if faults:
+        takes = ", ".join(f"{option.name} ({option.allowed})" for option in provider.accepts)
+        raise ConfigError(
+            f"provider_options for '{provider.name}' requested",
+            ", ".join(faults),
+            f"it takes {takes}" if takes else "it takes none: leave them out",
+        )
+
+
+def build_options(provider: Provider, config: SessionConfig) -> Options:
+    """Build the options of a provider, as ONNX Runtime wants them.
+
+    Raises:
+        ConfigError: It does not take one of `provider_options`.
+    """
+    check_options(provider, config)
+    return provider.options(config)
 
 
 def session_options(provider: Provider, config: SessionConfig) -> Any:
