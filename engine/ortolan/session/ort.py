@@ -62,7 +62,7 @@ class OrtSession:
         try:
             self._session = ort.InferenceSession(
                 str(path),
-                session_options(provider, config),
+                session_options(config),
                 providers=providers,
                 disabled_optimizers=list(disabled_optimizers),
                 enable_fallback=False,
