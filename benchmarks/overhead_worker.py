@@ -12,7 +12,7 @@ import ortolan
 from ortolan.config import SessionConfig
 from ortolan.model import open_session
 from ortolan.request import TextInput
-from ortolan.session.base import Array, Session
+from ortolan.session.base import Array, Session, Stop
 from ortolan.session.providers import provider_named
 
 TOKENS = 32
@@ -41,10 +41,10 @@ class TimedSession:
         self.seconds = 0.0
         self.tokens = 0
 
-    def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
         """Run, and remember how long it took, and how many tokens the batch had."""
         start = time.perf_counter()
-        outputs = self._session.run(feed)
+        outputs = self._session.run(feed, stop)
         self.seconds = time.perf_counter() - start
         self.tokens = feed["input_ids"].size
         return outputs

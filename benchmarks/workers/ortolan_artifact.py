@@ -38,7 +38,7 @@ def profile(job: Job, feed: Feed, runs: int) -> Nodes:
         artifact.folder / record.graphs["model"].file,
         feed,
         runs,
-        session_options(CPU, SessionConfig(provider=CPU.name, num_threads=job.threads)),
+        session_options(SessionConfig(provider=CPU.name, num_threads=job.threads)),
         disabled_optimizers=record.disabled_optimizers(CPU.name),
     )
 

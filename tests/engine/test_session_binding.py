@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def session() -> Recording:
     return Recording()
 
 
-def bind(session: Recording, **options: Any) -> Binding:
+def bind(session: Any, **options: Any) -> Binding:
     return Binding(session, ["logits"], device="cpu", **options)
 
 
@@ -70,6 +71,24 @@ def test_a_bound_run_answers_as_a_plain_one_at_every_shape(plain: OrtSession, se
     for seed, shape in enumerate(SHAPES * 2):
         [logits] = binding.run(feed(*shape, seed))
         np.testing.assert_allclose(logits, plain.run(feed(*shape, seed))["logits"], atol=1e-6)
+
+
+def test_outputs_that_grow_with_the_inputs_are_bound_at_every_shape(tmp_path: Path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "sequence"])
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["input_ids"], ["logits"], to=TensorProto.FLOAT)], "cast", [ids], [logits]
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "model.onnx"
+    )
+    binding = bind(onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]))
+    for seed, shape in enumerate(SHAPES * 2):
+        only = feed(*shape, seed)["input_ids"]
+        assert binding.run({"input_ids": only})[0].tolist() == only.tolist()
 
 
 def test_a_shape_keeps_its_buffers(session: Recording):

@@ -72,7 +72,7 @@ class OrtSession:
         options = build_options(provider, config)
         if (fault := load_fault(provider)) is not None:
             raise _not_up(provider, fault)
-        settings = session_options(provider, config)
+        settings = session_options(config)
         if pack_to is not None:
             settings.optimized_model_filepath = str(pack_to)
             for key, value in _PACKING.items():

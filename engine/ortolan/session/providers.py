@@ -58,7 +58,6 @@ class Provider:
         is_automatic: Whether "auto" may choose it.
         on_cpu: Whether it runs on the CPU, where the instruction sets decide between int8 and fp32.
         shares_weights: Whether several sessions of a graph can share one copy of its weights (session/shared.py).
-        sequential: Whether it needs memory patterns off and sequential execution.
         bound_device: Where its inputs and outputs are kept between runs (session/binding.py); empty for plain runs.
         precisions: What it has kernels for, in the order in which "auto" prefers them. On a CPU without int8
             multiplication fp32 goes before the int8 ones.
@@ -74,7 +73,6 @@ class Provider:
     is_automatic: bool = False
     on_cpu: bool = False
     shares_weights: bool = False
-    sequential: bool = False
     bound_device: str = ""
     precisions: tuple[Precision, ...] = ("fp32",)
 
@@ -86,8 +84,6 @@ def _cpu(_: SessionConfig) -> Options:
 def _cuda(config: SessionConfig) -> Options:
     options = {
         "device_id": str(config.device_id),
-        # grow by what is asked for: doubling, the default, wastes up to half of a device that models share
-        "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
         "do_copy_in_default_stream": "1",
         "use_tf32": "0",  # TF32 keeps 10 bits of the mantissa; the parity in the manifest was measured with 23
@@ -173,7 +169,6 @@ PROVIDERS = {
             "onnxruntime-directml",
             _dml,
             is_automatic=True,
-            sequential=True,
             precisions=("fp16", "fp32"),
         ),
         Provider(
@@ -341,8 +336,8 @@ def build_options(provider: Provider, config: SessionConfig) -> Options:
     return provider.options(config)
 
 
-def session_options(provider: Provider, config: SessionConfig) -> Any:
-    """Build ONNX Runtime's session options for a provider."""
+def session_options(config: SessionConfig) -> Any:
+    """Build ONNX Runtime's session options, which are the same for all providers."""
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 3  # warnings about graph rewrites help nobody; failures arrive as exceptions
@@ -353,7 +348,5 @@ def session_options(provider: Provider, config: SessionConfig) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if int8_saturates():  # not elsewhere: ONNX Runtime would give up VNNI for it (docs/decisions/0009)
         options.add_session_config_entry("session.x64quantprecision", "1")
-    if provider.sequential:
-        options.enable_mem_pattern = False
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_mem_pattern = False  # one is kept for each shape, and buys nothing (docs/decisions/0012)
     return options
