@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,21 @@ class Choice:
     Attributes:
         way: How to run the artifact.
         reason: Why, fit to be shown.
+        milliseconds: Median run, by shape "B x S"; what an engine begins to plan with.
     """
 
     way: Way
     reason: str
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> dict[tuple[int, int], float]:
+        """Median run, by rows and length of the batch."""
+        return {
+            (int(rows), int(length)): taken / 1e3
+            for shape, taken in self.milliseconds.items()
+            for rows, _, length in (shape.partition(" x "),)
+        }
 
 
 def attention_forms(record: PrecisionRecord) -> dict[str, Graph]:
@@ -161,4 +172,9 @@ def _parse(document: Any, artifact: Artifact, provider: str) -> Choice:
     record = artifact.manifest.precisions.get(way.precision)
     if record is None or way.attention not in attention_forms(record):
         raise ValueError(f"the artifact does not hold {way.precision} with attention {way.attention}")
-    return Choice(way, str(document["reason"]))
+    # choices that were kept before an engine read them have no times
+    times = {str(shape): float(taken) for shape, taken in document.get("milliseconds", {}).items()}
+    choice = Choice(way, str(document["reason"]), times)
+    if not all(taken > 0 for taken in choice.seconds.values()):
+        raise ValueError("it has times that are none")
+    return choice

@@ -29,6 +29,7 @@ from ortolan.pipeline import Encoded, Pipeline
 from ortolan.replicas import Replicas
 from ortolan.response import Response, Timing
 from ortolan.session.base import Stop
+from ortolan.session.processors import usable_threads
 from ortolan.tokenize import Encoding
 
 DEFAULT_NAME = "default"
@@ -64,7 +65,7 @@ class Engine:
             models: A pipeline; several by name, which share the threads; in the place of a pipeline a list of them,
                 which are replicas of one artifact on several devices.
             batching: How batches are formed.
-            num_threads: Threads of all runs together; by default those of the widest model.
+            num_threads: Threads of all runs together; by default the processors that this process may use.
 
         Raises:
             ConfigError: No models, or `num_threads` below 1.
@@ -76,8 +77,7 @@ class Engine:
         if num_threads is not None and num_threads < 1:
             raise ConfigError("num_threads requested", f"got {num_threads!r}", "use 1 or more, or leave it out")
         self._batching = batching or BatchingConfig()
-        widest = max(pipe.model.num_threads for pipes in self._pipes.values() for pipe in pipes)
-        self._cpu = Slots(num_threads or widest)
+        self._cpu = Slots(num_threads or usable_threads())
         self._replicas: dict[str, Replicas] = {}
         self._queue = Queue()
         self._workers: Workers | None = None

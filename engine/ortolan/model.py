@@ -22,6 +22,7 @@ from ortolan.errors import (
     ShapeError,
     SignatureError,
     UnverifiedWarning,
+    warn_caller,
 )
 from ortolan.foreign import EXPORT_IT, check_graph
 from ortolan.manifest import Graph, PrecisionRecord
@@ -81,6 +82,7 @@ class Model:
         precision: One of `PRECISIONS`, chosen or asked for.
         reason: Why this precision.
         num_threads: Threads of one run.
+        tuned_seconds: What `ortolan tune` found runs to take on this machine, by rows and length; empty without it.
         sequence_outputs: Outputs [B, S, ...], which have a value for each token.
     """
 
@@ -93,6 +95,7 @@ class Model:
         reason: str,
         *,
         num_threads: int = 1,
+        tuned_seconds: Mapping[tuple[int, int], float] | None = None,
         open_widths: Callable[[Sequence[int]], Mapping[int, Session]] | None = None,
     ) -> None:
         """Bind a session to what belongs to it; `load` is the usual way to get a model.
@@ -104,6 +107,7 @@ class Model:
             precision: Which of its graphs.
             reason: Why this one.
             num_threads: Threads of one run of the session.
+            tuned_seconds: What `ortolan tune` found runs to take, by rows and length.
             open_widths: Loads the graph for several numbers of threads.
         """
         self.artifact = artifact
@@ -111,6 +115,7 @@ class Model:
         self.precision = precision
         self.reason = reason
         self.num_threads = num_threads
+        self.tuned_seconds = dict(tuned_seconds or {})
         self._open_widths = open_widths
         self._session = session
         self._inputs = {spec.name: spec for spec in session.signature.inputs}
@@ -189,6 +194,7 @@ class Model:
                     chosen,
                     "; ".join([*failures, reason]),
                     num_threads=num_threads,
+                    tuned_seconds=choice.seconds if choice and num_threads == choice.way.num_threads else None,
                     open_widths=partial(_open_widths, artifact, row, config, chosen, way),
                 )
                 if config.provider == "auto" and row.name != "cpu":
@@ -210,10 +216,10 @@ class Model:
     def replicas(self, widths: Sequence[int]) -> dict[int, Model]:
         """Load the graph for runs on several numbers of threads, which share one copy of the weights.
 
-        From then on this model runs on that copy too, and lets its own go.
+        If its own number is among them, from then on this model runs on that copy too, and lets its own go.
 
         Args:
-            widths: Numbers of threads, that of this model among them.
+            widths: Numbers of threads.
 
         Returns:
             A model for each of them.
@@ -224,7 +230,7 @@ class Model:
         if self._open_widths is None or list(widths) == [self.num_threads]:
             return dict.fromkeys(widths, self)  # of a session that was made by hand there is just the one
         sessions = self._open_widths(widths)
-        self._session = sessions[self.num_threads]
+        self._session = sessions.get(self.num_threads, self._session)
         return {
             width: self
             if width == self.num_threads
@@ -355,14 +361,16 @@ def _open_widths(
     way: Way | None,
     widths: Sequence[int],
 ) -> Mapping[int, OrtSession]:
-    if not provider.shares_weights:
-        return {
-            width: open_session(artifact, provider, replace(config, num_threads=width), precision, way)
-            for width in widths
-        }
     graph, disabled = _graph_of(artifact, provider, precision, way)
-    artifact.check(artifact.files_of(graph))
-    return open_shared(artifact.folder / graph.file, provider, config, disabled, widths)
+    if provider.shares_weights:
+        artifact.check(artifact.files_of(graph))
+        try:
+            return open_shared(artifact.folder / graph.file, provider, config, disabled, widths)
+        except SessionError as error:
+            warn_caller(f"each of the sessions on {', '.join(map(str, widths))} threads holds its own weights: {error}")
+    return {
+        width: open_session(artifact, provider, replace(config, num_threads=width), precision, way) for width in widths
+    }
 
 
 def _graph_of(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ortolan.batch.calibrate import derive_limits, derive_max_queue, measure
-from ortolan.batch.costs import CostTable
+from ortolan.batch.costs import CostTable, Shape
 from ortolan.batch.counters import Counters
 from ortolan.batch.policy import Limits
 from ortolan.batch.queue import Group, Slots
@@ -110,14 +110,19 @@ class Replicas:
 
         widths = list(self._by_width) or [1]
         tables = {}
+        measured: Mapping[Shape, float]
         for width in widths:
-            measured = measure(
-                partial(run, width),
-                side_by_side=slots.total // width,
-                budget_seconds=batching.calibration_ms / 1e3 / len(widths),
-                max_rows=max_rows,
-                max_length=max_length,
-            )
+            model, side_by_side = self.pipe.model, slots.total // width
+            if width == model.num_threads and side_by_side == 1 and model.tuned_seconds:
+                measured = model.tuned_seconds
+            else:
+                measured = measure(
+                    partial(run, width),
+                    side_by_side=side_by_side,
+                    budget_seconds=batching.calibration_ms / 1e3 / len(widths),
+                    max_rows=max_rows,
+                    max_length=max_length,
+                )
             tables[width] = CostTable(measured, max_rows=max_rows, max_length=max_length)
         return {width: table for width, table in tables.items() if self._is_worth(width, tables, slots)}
 

@@ -158,3 +158,20 @@ def test_a_form_without_a_name_is_as_exported(artifact: Path):
 
 def test_the_file_names_artifact_machine_and_provider():
     assert choice_file(Artifact.open(GOLDEN), "cuda").name.count("-") == 2
+
+
+def test_the_times_of_runs_are_kept_with_the_choice(artifact: Path, tmp_path: Path):
+    opened = Artifact.open(artifact)
+    keep_choice(Choice(WAY, "tuned", {"1 x 16": 1.5, "8 x 64": 20.0}), opened, "cpu", tmp_path)
+    found = tuned(opened, "cpu", tmp_path)
+    assert found is not None
+    assert found.seconds == {(1, 16): 0.0015, (8, 64): 0.02}
+
+
+@pytest.mark.parametrize("times", [{"1 x 16": -1.0}, {"much": 1.0}, [1]], ids=["below zero", "no shape", "a list"])
+def test_a_choice_with_times_that_are_none_is_left_out(artifact: Path, tmp_path: Path, times: object):
+    opened = Artifact.open(artifact)
+    path = keep_choice(CHOICE, opened, "cpu", tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "milliseconds": times}))
+    with pytest.warns(UserWarning, match="is left out"):
+        assert tuned(opened, "cpu", tmp_path) is None

@@ -188,7 +188,9 @@ def test_the_time_of_each_stage_is_told_who_asks(engine: Engine, pipe: Pipeline)
 
 def test_the_padding_of_a_batch_is_told(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_batch_size=2)) as engine:
+    with Engine(
+        piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_batch_size=2), num_threads=1
+    ) as engine:
         session.close_gate()
         first = engine.submit_nowait("the")
         session.wait_until_entered()
@@ -212,7 +214,7 @@ def test_counters_say_what_became_of_requests(pipe: Pipeline):
 
 def test_equal_texts_in_a_batch_run_once(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.close_gate()
         first = engine.submit_nowait("the")
         session.wait_until_entered()
@@ -225,7 +227,7 @@ def test_equal_texts_in_a_batch_run_once(artifact: Path):
 
 def test_results_of_equal_texts_share_no_memory(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.close_gate()
         engine.submit_nowait("the")
         session.wait_until_entered()
@@ -304,7 +306,9 @@ def test_settings_that_make_no_sense_are_refused(settings_: dict[str, Any]):
 
 def test_a_full_line_refuses_and_says_when_to_come_again(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_queue=2)) as engine:
+    with Engine(
+        piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_queue=2), num_threads=1
+    ) as engine:
         session.close_gate()
         futures = [engine.submit_nowait("the")]
         session.wait_until_entered()
@@ -320,7 +324,7 @@ def test_a_full_line_refuses_and_says_when_to_come_again(artifact: Path):
 
 def test_a_deadline_that_passes_in_the_line_is_said_when_it_does(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.close_gate()
         first = engine.submit_nowait("the")
         session.wait_until_entered()
@@ -334,7 +338,7 @@ def test_a_deadline_that_passes_in_the_line_is_said_when_it_does(artifact: Path)
 
 def test_a_deadline_that_passes_in_the_run_is_said_when_it_does(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.close_gate()
         late = engine.submit_nowait("film", deadline_ms=80)
         session.wait_until_entered()
@@ -345,7 +349,9 @@ def test_a_deadline_that_passes_in_the_run_is_said_when_it_does(artifact: Path):
 
 def test_ten_thousand_cancelled_requests_leave_nothing_behind(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_queue=20_000)) as engine:
+    with Engine(
+        piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_queue=20_000), num_threads=1
+    ) as engine:
         session.close_gate()
         first = engine.submit_nowait("the")
         session.wait_until_entered()
@@ -364,7 +370,7 @@ def test_a_cancelled_coroutine_is_dropped_before_it_runs(artifact: Path):
     session = GatedSession()
 
     async def ask() -> None:
-        async with Engine(piped(artifact, session), batching=QUICK) as engine:
+        async with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
             session.close_gate()
             first = asyncio.create_task(engine.submit("the"))
             await asyncio.to_thread(session.wait_until_entered)
@@ -383,7 +389,7 @@ def test_a_cancelled_coroutine_is_dropped_before_it_runs(artifact: Path):
 
 def test_a_loop_that_ends_does_not_stop_the_engine(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.close_gate()
 
         async def leave() -> None:
@@ -405,7 +411,7 @@ def test_a_loop_that_ends_does_not_stop_the_engine(artifact: Path):
 )
 def test_one_bad_text_does_not_take_its_batch_along(artifact: Path, deed: str, error: type[Exception], message: str):
     session = TouchySession(deed)
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.is_on = True
         for _ in range(5):
             futures = {text: engine.submit_nowait(text) for text in WORDS}
@@ -426,7 +432,9 @@ def test_a_text_that_spoils_the_whole_batch_fails_alone(artifact: Path):
             return session.run(feed, stop)
 
     both = Both()
-    with Engine(piped(artifact, both), batching=BatchingConfig(calibration_ms=1, max_batch_size=8)) as engine:
+    with Engine(
+        piped(artifact, both), batching=BatchingConfig(calibration_ms=1, max_batch_size=8), num_threads=1
+    ) as engine:
         gate.close_gate()
         engine.submit_nowait("the")
         gate.wait_until_entered()
@@ -440,7 +448,7 @@ def test_a_text_that_spoils_the_whole_batch_fails_alone(artifact: Path):
 def test_a_run_that_hangs_fails_and_the_engine_goes_on(artifact: Path):
     session = TouchySession("hang")
     config = BatchingConfig(calibration_ms=1, run_timeout_ms=50)
-    with Engine(piped(artifact, session), batching=config) as engine:
+    with Engine(piped(artifact, session), batching=config, num_threads=1) as engine:
         session.is_on = True
         with pytest.raises(SessionError, match="a run of 1 texts of up to 3 tokens requested, it hangs"):
             result(engine.submit_nowait("rain"))
@@ -452,7 +460,7 @@ def test_a_run_that_hangs_fails_and_the_engine_goes_on(artifact: Path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is what is tested
 def test_a_worker_that_dies_is_replaced_and_its_requests_fail(artifact: Path):
     session = TouchySession("die")
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.is_on = True
         for _ in range(5):
             with pytest.raises(SessionError, match="the thread that ran it died"):
@@ -463,7 +471,9 @@ def test_a_worker_that_dies_is_replaced_and_its_requests_fail(artifact: Path):
 
 def test_closing_under_load_ends_every_request(artifact: Path):
     session = GatedSession()
-    engine = Engine(piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_queue=5000)).start()
+    engine = Engine(
+        piped(artifact, session), batching=BatchingConfig(calibration_ms=1, max_queue=5000), num_threads=1
+    ).start()
     session.close_gate()
     first = engine.submit_nowait("the")
     session.wait_until_entered()
@@ -482,14 +492,16 @@ def test_closing_under_load_ends_every_request(artifact: Path):
 
 
 def test_leaving_the_block_answers_what_waits(artifact: Path):
-    with Engine(piped(artifact, FakeSession()), batching=BatchingConfig(calibration_ms=1, max_queue=5000)) as engine:
+    with Engine(
+        piped(artifact, FakeSession()), batching=BatchingConfig(calibration_ms=1, max_queue=5000), num_threads=1
+    ) as engine:
         futures = [engine.submit_nowait(f"{WORDS[number % 11]} film") for number in range(2000)]
     assert all(future.done() and len(future.result()) == 1 for future in futures)
 
 
 def test_an_exception_in_the_block_does_not_wait_for_the_line(artifact: Path):
     session = GatedSession()
-    engine = Engine(piped(artifact, session), batching=QUICK)
+    engine = Engine(piped(artifact, session), batching=QUICK, num_threads=1)
     engine.__enter__()
     session.close_gate()
     first = engine.submit_nowait("the")
@@ -504,7 +516,7 @@ def test_an_exception_in_the_block_does_not_wait_for_the_line(artifact: Path):
 
 def test_draining_gives_up_when_its_time_is_over(artifact: Path):
     session = GatedSession()
-    with Engine(piped(artifact, session), batching=QUICK) as engine:
+    with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.close_gate()
         future = engine.submit_nowait("the")
         assert engine.drain(timeout_seconds=0.02) is False
@@ -573,7 +585,7 @@ def test_a_swap_under_load_loses_nothing_and_new_requests_get_the_new_version(ar
     stop = threading.Event()
     scores: list[float] = []
 
-    with Engine(versions[0], batching=BatchingConfig(calibration_ms=1, max_queue=10_000)) as engine:
+    with Engine(versions[0], batching=BatchingConfig(calibration_ms=1, max_queue=10_000), num_threads=1) as engine:
 
         def ask() -> None:
             while not stop.is_set():
@@ -599,7 +611,7 @@ def test_a_swap_under_load_loses_nothing_and_new_requests_get_the_new_version(ar
 
 def test_a_version_that_does_not_run_leaves_the_old_one_in_its_place(artifact: Path):
     broken = TouchySession("raise")
-    with Engine(piped(artifact, FakeSession()), batching=QUICK) as engine:
+    with Engine(piped(artifact, FakeSession()), batching=QUICK, num_threads=1) as engine:
 
         class Broken(FakeSession):
             def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
@@ -624,7 +636,7 @@ def test_an_engine_that_is_closed_leaves_no_thread_behind(pipe: Pipeline):
 
 
 def test_answered_requests_are_not_kept(artifact: Path):
-    with Engine(piped(artifact, FakeSession()), batching=QUICK) as engine:
+    with Engine(piped(artifact, FakeSession()), batching=QUICK, num_threads=1) as engine:
 
         def count() -> int:
             gc.collect()

@@ -63,7 +63,8 @@ def run(path: str | Path, options: TuneOptions, texts: Sequence[object]) -> Tune
     say(f"{len(search.ways)} ways to run '{path}' on {row.name}, {known} of them measured before")
     _say_if_busy()
     search.run(items)
-    choice = Choice(*_best(search))
+    way, reason = _best(search)
+    choice = Choice(way, reason, {shape: notes.seen[way].milliseconds(shape) for shape in bench.shapes})
     return TuneReport(
         artifact=str(manifest.source["name"]),
         provider=row.name,
