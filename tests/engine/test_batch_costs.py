@@ -84,7 +84,7 @@ def test_a_batch_that_was_never_tried_is_hoped_to_save_something_and_believed_wh
     flat = {(rows, 128): 0.01 * rows for rows in (1, 2, 4, 8)}
     known = CostTable(flat, max_rows=8, max_length=128)
     assert known.seconds(4, 128) < 0.99 * 4 * known.seconds(1, 128)
-    for _ in range(4 * KNOWN_AFTER):
+    for _ in range(10 * KNOWN_AFTER):
         known.observe(4, 128, 0.04)
         known.observe(1, 128, 0.01)
     assert known.seconds(4, 128) == pytest.approx(4 * known.seconds(1, 128), rel=0.01)

@@ -19,6 +19,9 @@ SHORTEST = 8
 STEP = 0.02
 """An observation moves what is expected by this share at most: one that met a busy moment moves it no further."""
 
+NOTICEABLE = 0.04
+"""What is expected is worked out anew when observations have moved it by so much."""
+
 COMMON = 0.25
 """This part of it moves the whole table: what slows one shape down, a busy machine or a cooler one, does so to all."""
 
@@ -67,12 +70,16 @@ class CostTable:
         self.max_length = max(max_length, SHORTEST)
         self._rows = _powers(1, max_rows)
         self._lengths = _powers(SHORTEST, self.max_length)
+        # shares of the points in the value of each number of rows: [max_rows, points]
+        self._row_shares = np.array([_shares(self._rows, rows) for rows in range(1, max_rows + 1)])
+        self._column_shares: dict[int, NDArray[np.float64]] = {}
         self.fitted = fit(measured)
-        self._values = [[math.log(_estimate(self.fitted, (b, s))) for s in self._lengths] for b in self._rows]
-        self._seen = [[0.0] * len(self._lengths) for _ in self._rows]
+        self._values = np.array([[math.log(_estimate(self.fitted, (b, s))) for s in self._lengths] for b in self._rows])
+        self._seen = np.zeros_like(self._values)
         for (rows, length), seconds in measured.items():
             if rows <= max_rows and length <= self.max_length:
                 self._move(rows, length, math.log(seconds) - self._value(rows, length))
+        self._moved = 0.0
         self._by_rows: dict[int, list[float]] = {}
         self._prices: dict[int, float] = {}
 
@@ -89,11 +96,12 @@ class CostTable:
         """
         length = min(max(length, SHORTEST), self.max_length)
         if (known := self._by_rows.get(length)) is None:
-            alone = math.exp(self._value(1, length))
-            known = [0.0, alone]
-            for rows in range(2, self.max_rows + 1):
-                seconds = math.exp(self._value(rows, length))
-                known.append(seconds if self._is_known(rows, length) else min(seconds, HOPE * rows * alone))
+            column = self._column(length)
+            seconds = np.exp(self._row_shares @ (self._values @ column))
+            is_unknown = self._row_shares @ (self._seen @ column) < KNOWN_AFTER
+            is_unknown[0] = False
+            hoped = HOPE * seconds[0] * np.arange(1, self.max_rows + 1)
+            known = [0.0, *np.where(is_unknown, np.minimum(seconds, hoped), seconds).tolist()]
             self._by_rows[length] = known
         return known
 
@@ -112,12 +120,14 @@ class CostTable:
             return
         error = math.log(seconds) - self._value(rows, length)
         step = min(max(error, -STEP), STEP)
-        self._values = [[value + COMMON * step for value in row] for row in self._values]
+        self._values += COMMON * step
         self._move(rows, length, (1 - COMMON) * step)
-        for row, column, share in self._corners(rows, length):
-            self._seen[row][column] += share
-        self._by_rows.clear()
-        self._prices.clear()
+        self._seen += self._shares(rows, length)
+        self._moved += abs(step) + NOTICEABLE / 16  # the last so that shapes come to be known
+        if self._moved > NOTICEABLE:
+            self._moved = 0.0
+            self._by_rows.clear()
+            self._prices.clear()
 
     def points(self) -> dict[Shape, float]:
         """Seconds at all points of the table."""
@@ -127,26 +137,23 @@ class CostTable:
             for length, value in zip(self._lengths, values, strict=True)
         }
 
-    def _is_known(self, rows: int, length: int) -> bool:
-        return sum(self._seen[row][column] * share for row, column, share in self._corners(rows, length)) >= KNOWN_AFTER
+    def _column(self, length: int) -> NDArray[np.float64]:
+        """Shares of the points in the value of a length."""
+        if (known := self._column_shares.get(length)) is None:
+            known = self._column_shares[length] = np.array(_shares(self._lengths, length))
+        return known
 
-    def _corners(self, rows: int, length: int) -> list[tuple[int, int, float]]:
-        """The points around a shape, with their shares in its value."""
-        shares = []
-        for row, row_share in _between(self._rows, rows):
-            for column, column_share in _between(self._lengths, length):
-                shares.append((row, column, row_share * column_share))
-        return shares
+    def _shares(self, rows: int, length: int) -> NDArray[np.float64]:
+        """Shares of all points of the table in the value of a shape."""
+        return np.outer(self._row_shares[rows - 1], self._column(length))
 
     def _value(self, rows: int, length: int) -> float:
-        return sum(self._values[row][column] * share for row, column, share in self._corners(rows, length))
+        return float(np.sum(self._shares(rows, length) * self._values))
 
     def _move(self, rows: int, length: int, by: float) -> None:
         """Change the points around a shape so that its own value changes by so much."""
-        corners = self._corners(rows, length)
-        whole = sum(share * share for _, _, share in corners)
-        for row, column, share in corners:
-            self._values[row][column] += by * share / whole
+        shares = self._shares(rows, length)
+        self._values += by * shares / np.sum(shares * shares)
 
 
 def fit(measured: Mapping[Shape, float]) -> tuple[float, float, float]:
@@ -196,13 +203,13 @@ def _powers(first: int, last: int) -> list[int]:
     return powers if powers[-1] >= last else [*powers, last]
 
 
-def _between(points: Sequence[int], value: int) -> list[tuple[int, float]]:
-    """The points on either side of a value, with their shares, by distance in logarithms."""
-    if value <= points[0]:
-        return [(0, 1.0)]
-    if value >= points[-1]:
-        return [(len(points) - 1, 1.0)]
+def _shares(points: Sequence[int], value: int) -> list[float]:
+    """Share of each point in what lies at a value, by distance in logarithms to the points on either side of it."""
+    shares = [0.0] * len(points)
+    value = min(max(value, points[0]), points[-1])
     above = next(index for index, point in enumerate(points) if point >= value)
-    below = above - 1
-    share = math.log(value / points[below]) / math.log(points[above] / points[below])
-    return [(below, 1.0 - share), (above, share)] if share < 1.0 else [(above, 1.0)]
+    below = max(0, above - 1)
+    share = 1.0 if above == below else math.log(value / points[below]) / math.log(points[above] / points[below])
+    shares[below] += 1.0 - share
+    shares[above] += share
+    return shares
