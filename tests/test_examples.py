@@ -66,6 +66,12 @@ class TestFastapi:
         assert response.status_code == 200
         assert [answer["label"] for answer in response.json()] == labels(TEXTS)
 
+    @pytest.mark.parametrize("headers", [{}, {"X-Deadline-Ms": "60000"}], ids=["at leisure", "with a deadline"])
+    def test_no_texts_have_no_answers(self, client: TestClient, headers: dict[str, str]) -> None:
+        response = client.post("/classify", json={"texts": []}, headers=headers)
+        assert (response.status_code, response.json()) == (200, [])
+        assert client.app.state.engine.drain(60)  # type: ignore[attr-defined]
+
     def test_one_text_may_stand_alone_and_bring_a_deadline(self, client: TestClient) -> None:
         response = client.post("/classify", json={"texts": TEXTS[0]}, headers={"X-Deadline-Ms": "60000"})
         assert response.json()[0]["label"] == labels(TEXTS[:1])[0]
