@@ -67,7 +67,7 @@ class Ticket:
 
     Attributes:
         group: What answers it.
-        texts: What it asks, one text at least.
+        texts: What it asks. None for an empty list, or a context without a token: its answer needs no run.
         arrival: When it came, seconds on the clock of all.
         due: When its answer is of no use any more.
         priority: Higher goes first.
@@ -124,8 +124,8 @@ class Ticket:
 
     @property
     def longest(self) -> int:
-        """Tokens of its longest text."""
-        return max(text.length for text in self.texts)
+        """Tokens of its longest text; 0 without any."""
+        return max((text.length for text in self.texts), default=0)
 
 
 @dataclass(slots=True, eq=False)

@@ -127,6 +127,8 @@ class Workers:
                 self._work_there.notify()
             if self.queue.next_alarm() < self._watcher_sleeps_until:
                 self._watcher_needed.notify()
+        if not ticket.texts:
+            self._complete(ticket)  # no run will end, and with it the request
         return True
 
     def cancel(self, ticket: Ticket) -> None:
