@@ -73,8 +73,9 @@ class BatchingConfig:
     """How an engine forms batches of the requests that wait. What is None follows from what runs cost on this machine.
 
     Attributes:
-        max_batch_size: Most texts of a batch; None for as many as make a text cheaper.
-        max_batch_tokens: Most tokens of a batch, padding counted; a longer text runs alone. None as above.
+        max_batch_size: Most texts of a batch; None for 64.
+        max_batch_tokens: Most tokens of a batch, padding counted; a longer text runs alone. None for as many as make a
+            text cheaper, 256 at least.
         max_queue: Most texts that wait; None for what is answered in about two seconds.
         max_wait_ms: How long a text may wait for company, milliseconds. 0 starts it as soon as a thread is free: under
             load company comes by itself, while the runs before are under way.

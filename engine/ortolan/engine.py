@@ -94,9 +94,9 @@ class Engine:
         """
         if self._pid:
             raise ClosedError("the start of an engine requested", "it was started before", "make another one")
+        replicas = {name: Replicas(name, pipes, self._batching, self._cpu) for name, pipes in self._pipes.items()}
         self._pid = os.getpid()
-        for name, pipes in self._pipes.items():
-            self._replicas[name] = Replicas(name, pipes, self._batching, self._cpu)
+        self._replicas = replicas
         self._queue.groups += [replicas.group for replicas in self._replicas.values()]
         slots = {id(replicas.group.slots): replicas.group.slots for replicas in self._replicas.values()}
         narrowest = sum(found.total for found in slots.values())
@@ -140,13 +140,26 @@ class Engine:
         future: asyncio.Future[Any] = loop.create_future()
         order = _Order(mailbox, future, timing)
         if _num_characters(inputs) > LONG_INPUT:
-            ticket = await asyncio.to_thread(self._put, inputs, model, deadline_ms, priority, order, options)
+            ticket = await self._put_from_thread(inputs, model, deadline_ms, priority, order, options)
         else:
             ticket = self._put(inputs, model, deadline_ms, priority, order, options)
         try:
             return await future
         except asyncio.CancelledError:
             self._running().cancel(ticket)
+            raise
+
+    async def _put_from_thread(self, *arguments: Any) -> Ticket:
+        putting = asyncio.create_task(asyncio.to_thread(self._put, *arguments))
+        try:
+            return await asyncio.shield(putting)
+        except asyncio.CancelledError:  # the thread goes on, and puts a request that nobody wants any more
+
+            def take_back(done: asyncio.Task[Ticket]) -> None:
+                if not done.cancelled() and done.exception() is None:
+                    self._running().cancel(done.result())
+
+            putting.add_done_callback(take_back)
             raise
 
     def submit_nowait(
@@ -278,9 +291,6 @@ class Engine:
                 _Asked(replicas, encoded, order),
                 time.perf_counter() - arrival,
             )
-            if not ticket.texts:  # an empty list
-                _deliver(ticket, replicas.pipe.decode(encoded, []))
-                return ticket
             if workers.put(ticket):
                 return ticket
             # another version has just taken the place of the one that encoded: its tokens may differ

@@ -275,6 +275,15 @@ def test_a_text_that_two_want_runs_though_one_of_them_has_gone():
     assert queue.answered(started(queue), ["answer"], 0.001) == [second]
 
 
+def test_a_request_with_equal_texts_is_cancelled_whole():
+    served = group()
+    queue = queue_of(served)
+    twice = Ticket(served, [Text("text", 16, "same"), Text("text", 16, "same")], 0.0)
+    queue.put(twice, 0.0)
+    queue.cancel(twice)
+    assert (served.num_waiting, served.is_idle, queue.num_open) == (0, True, 0)
+
+
 def test_a_strict_request_runs_alone():
     served = group()
     queue = queue_of(served)

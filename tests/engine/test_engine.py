@@ -387,6 +387,25 @@ def test_a_cancelled_coroutine_is_dropped_before_it_runs(artifact: Path):
     asyncio.run(ask())
 
 
+def test_a_long_input_is_dropped_too_when_its_coroutine_is_cancelled(pipe: Pipeline):
+    async def ask() -> None:
+        async with Engine(pipe, batching=QUICK) as engine:
+            gone = asyncio.create_task(engine.submit("rain " * 20_000, truncation=True, deadline_ms=60_000))
+            await asyncio.sleep(0)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            for _ in range(1000):
+                counters = engine.counters["default"]
+                if counters.cancelled + counters.answered:
+                    break
+                await asyncio.sleep(0.01)
+            assert engine.num_waiting == {"default": 0}
+            assert counters.submitted == counters.cancelled + counters.answered == 1
+
+    asyncio.run(ask())
+
+
 def test_a_loop_that_ends_does_not_stop_the_engine(artifact: Path):
     session = GatedSession()
     with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
@@ -535,6 +554,31 @@ def test_an_engine_that_is_not_started_says_so(pipe: Pipeline):
 def test_an_engine_starts_once(pipe: Pipeline):
     with Engine(pipe, batching=QUICK) as engine, pytest.raises(ClosedError, match="it was started before"):
         engine.start()
+
+
+def test_an_engine_that_could_not_start_may_try_again(artifact: Path):
+    class Late(FakeSession):
+        is_ready = False
+
+        def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
+            if not self.is_ready:
+                raise SessionError("a run requested", "it is too early", "wait")
+            return super().run(feed, stop)
+
+    session = Late()
+    engine = Engine(piped(artifact, session), batching=QUICK, num_threads=1)
+    with pytest.raises(SessionError, match="too early"):
+        engine.start()
+    session.is_ready = True
+    with engine:
+        assert len(result(engine.submit_nowait("the"))) == 1
+
+
+def test_a_swap_after_the_end_is_refused(pipe: Pipeline):
+    with Engine(pipe, batching=QUICK) as engine:
+        engine.drain()
+        with pytest.raises(ClosedError, match="another version requested"):
+            engine.swap(pipe)
 
 
 def test_closing_twice_is_no_fault(pipe: Pipeline):

@@ -519,7 +519,7 @@ class Queue:
         if ticket.is_settled:
             return False
         self._end_of(ticket)
-        for entry in ticket._entries:
+        for entry in dict.fromkeys(ticket._entries):  # equal texts of a request are in one entry
             riders = [rider for rider in entry.riders if rider[0] is not ticket]
             ticket.group.num_waiting -= len(entry.riders) - len(riders)
             entry.riders = riders

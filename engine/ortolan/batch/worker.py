@@ -118,8 +118,7 @@ class Workers:
             InvalidInputError, QueueFullError, DeadlineError: See `Queue.put`.
         """
         with self._lock:
-            if not self._takes_requests:
-                raise ClosedError("an answer requested", "the engine takes no requests", "start one, or ask another")
+            self._check_open("an answer requested")
             if not ticket.group.is_open:
                 return False
             self.queue.put(ticket, self._clock())
@@ -143,8 +142,13 @@ class Workers:
             return deepcopy(counters)
 
     def add(self, group: Group) -> None:
-        """Let a group have requests."""
+        """Let a group have requests.
+
+        Raises:
+            ClosedError: No requests are let in.
+        """
         with self._lock:
+            self._check_open("another version requested")
             self.queue.groups.append(group)
 
     def retire(self, group: Group) -> None:
@@ -187,6 +191,10 @@ class Workers:
             self._watcher_needed.notify_all()
         if self._watcher is not None and self._watcher is not threading.current_thread():
             self._watcher.join()
+
+    def _check_open(self, asked: str) -> None:
+        if not self._takes_requests:
+            raise ClosedError(asked, "the engine takes no requests", "start one, or ask another")
 
     def _hire(self) -> None:
         worker = _Worker()
@@ -277,6 +285,7 @@ class Workers:
                 self.queue.retry(ticket, range(len(ticket.texts)))
                 self._work_there.notify()
                 return
+            self.queue.expire(self._clock())
             if isinstance(outcome, OrtolanError):
                 self.queue.settle(ticket, outcome)
                 is_wanted = False
@@ -337,7 +346,8 @@ class Workers:
             error = SessionError("an answer requested", reason, "ask again; if it happens again, please report this")
             self.queue.failed(worker.job, error, retries=False)
         if not self._is_closing:
-            for group in self.queue.groups:
+            groups = [worker.job.group] if worker.job is not None else self.queue.groups
+            for group in groups:
                 group.counters.replaced_workers += 1
             self._hire()
             self._work_there.notify()
