@@ -136,7 +136,7 @@ class _Entry:
     waiting: Waiting
     order: tuple[float, int]
     riders: list[tuple[Ticket, int]]
-    is_retry: bool = False
+    price: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -233,13 +233,14 @@ class Group:
 
     def _add(self, entry: _Entry) -> None:
         insort(self._line, entry, key=lambda other: other.order)
-        self._backlog += self.price(entry.text.length)
+        entry.price = self.price(entry.text.length)
+        self._backlog += entry.price
 
     def _remove(self, entry: _Entry) -> None:
         position = bisect_left(self._line, entry.order, key=lambda other: other.order)
         assert self._line[position] is entry
         del self._line[position]
-        self._backlog = max(0.0, self._backlog - self.price(entry.text.length)) if self._line else 0.0
+        self._backlog = max(0.0, self._backlog - entry.price) if self._line else 0.0
         if self._by_key.get(entry.text.key) is entry:
             del self._by_key[entry.text.key]
 
@@ -359,7 +360,7 @@ class Queue:
                 ticket.answers[place] = None
                 ticket.missing += 1
             waiting = Waiting(text.length, ticket.arrival, ticket.due, ticket.priority, is_alone=True)
-            entry = _Entry(text, waiting, (waiting.urgency, next(self._numbers)), [(ticket, place)], is_retry=True)
+            entry = _Entry(text, waiting, (waiting.urgency, next(self._numbers)), [(ticket, place)])
             ticket.group._add(entry)
             ticket._entries.append(entry)
             ticket.group.num_waiting += 1
