@@ -44,6 +44,16 @@ def test_a_lone_text_runs_on_the_threads_that_are_free():
     assert chosen(line_of(128), free=1).num_threads == 1
 
 
+def test_a_lone_text_waits_for_a_wide_run_that_is_done_sooner():
+    assert choose_run(line_of(128), tables(), LIMITS, 0.0, 1, busy_seconds=0.001) is None
+    assert choose_run(line_of(128), tables(), LIMITS, 0.0, 1, busy_seconds=0.004) is not None
+    assert choose_run(line_of(128), tables(), LIMITS, 0.0, 1) is not None
+
+
+def test_several_texts_do_not_wait_for_a_wide_run():
+    assert choose_run(line_of(128, 128), tables(), LIMITS, 0.0, 1, busy_seconds=0.001) is not None
+
+
 def test_short_texts_go_together():
     assert chosen(line_of(*[16] * 12), free=1).rows == tuple(range(12))
 

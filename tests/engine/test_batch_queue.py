@@ -159,6 +159,33 @@ def test_a_lone_request_starts_at_once_on_all_threads():
     assert served.slots.free == 0
 
 
+def test_a_text_that_waits_for_a_wide_run_starts_when_the_run_before_it_ends():
+    served = group()
+    queue = queue_of(served)
+    for _ in range(2):
+        queue.put(ticket(served, 16), 0.0)
+    first, second = started(queue), started(queue)
+    queue.answered(second, ["answer"], 0.002)
+    queue.put(ticket(served, 128, at=0.0015), 0.0015)
+    assert queue.next_job(0.0015) is None
+    queue.answered(first, ["answer"], 0.002)
+    assert started(queue, 0.0022).num_threads == 2
+
+
+def test_a_text_does_not_wait_for_a_run_that_is_overdue():
+    served = group()
+    queue = queue_of(served)
+    for _ in range(2):
+        queue.put(ticket(served, 16), 0.0)
+    started(queue)
+    queue.answered(started(queue), ["answer"], 0.002)
+    queue.put(ticket(served, 128, at=0.002), 0.002)
+    assert queue.next_job(0.002) is None
+    wake = queue.next_start(0.002)
+    assert wake is not None
+    assert started(queue, wake + 1e-6).num_threads == 1
+
+
 def test_a_deep_line_runs_side_by_side():
     served = group()
     queue = queue_of(served)

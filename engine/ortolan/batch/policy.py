@@ -25,6 +25,10 @@ COMPANY_GAIN = 0.02
 """A batch must save this share of its cost: less is no reason to let a text wait for another one to be done."""
 
 
+WORTH_WAITING = 0.9
+"""A lone text waits for a wider run only if it is done in this share of the time at most: what is expected may err."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A text that waits.
@@ -96,7 +100,12 @@ def can_make_it(waiting: Waiting, now: float, costs: Iterable[CostTable], second
 
 
 def choose_run(
-    line: Sequence[Waiting], costs: Mapping[int, CostTable], limits: Limits, now: float, free_threads: int
+    line: Sequence[Waiting],
+    costs: Mapping[int, CostTable],
+    limits: Limits,
+    now: float,
+    free_threads: int,
+    busy_seconds: float = math.inf,
 ) -> Run | None:
     """Choose what runs now.
 
@@ -106,10 +115,12 @@ def choose_run(
         limits: What a batch may not exceed.
         now: The time.
         free_threads: How many threads nobody uses.
+        busy_seconds: When the others will be free too; infinity if nobody knows, or there are none.
 
     Returns:
         What shall run now: the first of the line at least. None if no run is narrow enough for the free threads,
-        nobody waits, or all may wait for company yet.
+        nobody waits, all may wait for company yet, or a wide run will be done sooner though it has to wait for the
+        threads of others.
     """
     widths = [num_threads for num_threads in costs if num_threads <= free_threads]
     if not line or not widths or _may_wait(line, limits, now):
@@ -117,7 +128,9 @@ def choose_run(
     head = line[0]
     if head.is_alone or len(line) == 1:
         width = min(widths, key=lambda num_threads: costs[num_threads].seconds(1, head.length))
-        return Run((0,), width, costs[width].seconds(1, head.length))
+        seconds = costs[width].seconds(1, head.length)
+        wider = min(table.seconds(1, head.length) for table in costs.values())
+        return None if busy_seconds + wider < WORTH_WAITING * seconds else Run((0,), width, seconds)
     rows = [row for row in range(min(len(line), WINDOW)) if not line[row].is_alone]
     rows.sort(key=lambda row: line[row].length)
     lengths = [line[row].length for row in rows]

@@ -26,6 +26,9 @@ from ortolan.errors import (
     QueueFullError,
 )
 
+OVERDUE = 0.25
+"""A run that takes longer than expected by this share: nobody plans with its end any more."""
+
 STALE_ALARMS = 64
 """So many alarms of requests that have ended may be kept: clearing each away at once would take longer."""
 
@@ -37,13 +40,28 @@ class Slots:
     Attributes:
         total: How many there are.
         free: How many nobody uses.
+        running: Jobs that use the others.
     """
 
     total: int
     free: int = field(init=False)
+    running: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.free = self.total
+
+    def all_free_at(self, now: float) -> float:
+        """When all will be free; infinity if a run takes so long already that nobody can tell."""
+        ends = [job.started + job.expected_seconds for job in self.running]
+        is_overdue = any(
+            now > end + OVERDUE * job.expected_seconds for job, end in zip(self.running, ends, strict=True)
+        )
+        return math.inf if is_overdue else max([now, *ends])
+
+    def overdue_at(self, now: float) -> float:
+        """When what `all_free_at` says turns to infinity, unless runs end before."""
+        ends = [job.started + (1 + OVERDUE) * job.expected_seconds for job in self.running]
+        return min((end for end in ends if end > now), default=math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +324,7 @@ class Queue:
             return
         job.is_released = True
         job.group.slots.free += job.num_threads
+        job.group.slots.running.remove(job)
         if seconds is not None:
             job.group.costs[job.num_threads].observe(len(job.payloads), job.width, seconds)
 
@@ -409,13 +428,13 @@ class Queue:
             self._num_stale = max(0, self._num_stale - 1)  # its alarm is gone already
 
     def next_start(self, now: float) -> float | None:
-        """When a text that waits for company starts without it; None if none does."""
-        times = [
-            group._line[0].waiting.arrival + group.limits.max_wait_seconds
-            for group in self.groups
-            if group._line and group.limits.max_wait_seconds and group.slots.free
-        ]
-        return min((time for time in times if time > now), default=None)
+        """When a text that waits for company, or for a wider run, starts without it; None if none does."""
+        times = [math.inf]
+        for group in self.groups:
+            if group._line and group.slots.free:
+                times += [group._line[0].waiting.arrival + group.limits.max_wait_seconds, group.slots.overdue_at(now)]
+        soonest = min((time for time in times if time > now), default=math.inf)
+        return None if soonest == math.inf else soonest
 
     def next_alarm(self) -> float:
         """When `expire` is to be called at the latest; infinity if nobody has a deadline."""
@@ -476,7 +495,10 @@ class Queue:
 
     def _start(self, group: Group, now: float) -> Job | None:
         line = group._line
-        run = choose_run([entry.waiting for entry in line[:WINDOW]], group.costs, group.limits, now, group.slots.free)
+        slots = group.slots
+        busy = slots.all_free_at(now) - now if slots.running else math.inf
+        waiting = [entry.waiting for entry in line[:WINDOW]]
+        run = choose_run(waiting, group.costs, group.limits, now, slots.free, busy)
         if run is None:
             return None
         entries = [line[row] for row in run.rows]
@@ -487,11 +509,12 @@ class Queue:
                 ticket._entries.remove(entry)
                 if ticket.started is None:
                     ticket.started = now
-        group.slots.free -= run.num_threads
+        slots.free -= run.num_threads
         group.num_running += 1
         payloads, width = [entry.text.payload for entry in entries], max(entry.text.length for entry in entries)
         job = Job(group, payloads, width, run.num_threads, run.seconds, now)
         job._entries = entries
+        slots.running.append(job)
         return job
 
     def _end(self, job: Job) -> bool:
