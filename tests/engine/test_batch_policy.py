@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.batch.costs import CostTable
-from ortolan.batch.policy import Limits, Run, Waiting, can_make_it, choose_run
+from ortolan.batch.policy import COMPANY_GAIN, Limits, Run, Waiting, can_make_it, choose_run
 from tests.engine.traffic import tables
 
 LIMITS = Limits(16, 512)
@@ -84,6 +85,23 @@ def test_a_batch_that_would_make_one_of_it_late_is_smaller():
     assert 1.0 + run.seconds <= 1.004
 
 
+def test_a_text_that_needs_all_threads_to_be_in_time_does_not_run_in_vain():
+    hasty, patient = Waiting(128, 0.0, due=1.008), Waiting(128, 0.0)
+    assert choose_run([hasty], tables(), LIMITS, 1.0, 1) is None
+    assert chosen([hasty, patient], free=1).rows == (1,)
+    assert chosen([hasty, patient], free=2).rows == (0,)
+
+
+def test_a_run_is_as_wide_as_the_first_of_the_line_needs():
+    line = [Waiting(128, 0.0, due=1.008), *line_of(*[128] * 3)]
+    assert chosen(line).num_threads == 2
+    assert chosen(line_of(*[128] * 4)).num_threads == 1
+
+
+def test_a_text_that_is_late_in_any_case_runs():
+    assert chosen([Waiting(128, 0.0, due=1.001)], free=1).rows == (0,)
+
+
 def test_who_waits_alone_runs_alone():
     run = chosen([Waiting(16, 0.0, is_alone=True), *line_of(16, 16)])
     assert run.rows == (0,)
@@ -122,6 +140,28 @@ def test_a_batch_costs_no_more_than_its_texts_alone(lengths: list[int]):
     assert run is not None
     alone = sum(tables()[1].seconds(1, lengths[row]) for row in run.rows)
     assert run.seconds <= alone * (1 + 1e-9)
+
+
+@given(st.lists(st.integers(8, 256), min_size=1, max_size=7))
+def test_no_split_of_the_line_costs_less_than_one_with_the_batch_that_runs(lengths: list[int]):
+    def cost(batch: tuple[int, ...]) -> float:
+        seconds = tables()[1].seconds(len(batch), batch[-1])
+        return seconds if len(batch) == 1 else seconds * (1 + COMPANY_GAIN)
+
+    def splits(waiting: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
+        for end in range(1, len(waiting) + 1):
+            yield from ([waiting[:end], *others] for others in splits(waiting[end:])) if waiting[end:] else [[waiting]]
+
+    run = choose_run(line_of(*lengths), one_thread(), LIMITS, 1.0, 1)
+    assert run is not None
+    batch = tuple(sorted(lengths[row] for row in run.rows))
+    allowed = [
+        split
+        for split in splits(tuple(sorted(lengths)))
+        if all(len(one) == 1 or len(one) * one[-1] <= LIMITS.max_tokens for one in split)
+    ]
+    least = min(sum(map(cost, split)) for split in allowed)
+    assert min(sum(map(cost, split)) for split in allowed if batch in split) == pytest.approx(least)
 
 
 @given(LENGTHS)

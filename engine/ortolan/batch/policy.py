@@ -118,27 +118,39 @@ def choose_run(
         busy_seconds: When the others will be free too; infinity if nobody knows, or there are none.
 
     Returns:
-        What shall run now: the first of the line at least. None if no run is narrow enough for the free threads,
-        nobody waits, all may wait for company yet, or a wide run will be done sooner though it has to wait for the
-        threads of others.
+        What shall run now: at least the first of the line that would not be late on the free threads while it can be
+        in time on more. None if there is none such, no run is narrow enough for the free threads, nobody waits, all may
+        wait for company yet, or a wide run will be done sooner though it has to wait for the threads of others.
     """
     widths = [num_threads for num_threads in costs if num_threads <= free_threads]
     if not line or not widths or _may_wait(line, limits, now):
         return None
-    head = line[0]
+    rows = [row for row in range(min(len(line), WINDOW)) if not _needs_more(line[row], costs, widths, now)]
+    if not rows:
+        return None
+    first, head = rows[0], line[rows[0]]
+    widths = [num_threads for num_threads in widths if can_make_it(head, now, [costs[num_threads]])] or widths
     if head.is_alone or len(line) == 1:
         width = min(widths, key=lambda num_threads: costs[num_threads].seconds(1, head.length))
         seconds = costs[width].seconds(1, head.length)
         wider = min(table.seconds(1, head.length) for table in costs.values())
-        return None if busy_seconds + wider < WORTH_WAITING * seconds else Run((0,), width, seconds)
-    rows = [row for row in range(min(len(line), WINDOW)) if not line[row].is_alone]
+        return None if busy_seconds + wider < WORTH_WAITING * seconds else Run((first,), width, seconds)
+    rows = [row for row in rows if not line[row].is_alone]
     rows.sort(key=lambda row: line[row].length)
     lengths = [line[row].length for row in rows]
     plans = {width: _plan(lengths, costs[width], limits, free_threads // width) for width in widths}
     width = min(widths, key=lambda num_threads: (plans[num_threads].seconds, -num_threads))
-    start, end = plans[width].batch_of(rows.index(0))
+    start, end = plans[width].batch_of(rows.index(first))
     chosen = _first_come(line, rows, start, end)
     return _in_time(line, chosen, costs[width], width, now)
+
+
+def _needs_more(waiting: Waiting, costs: Mapping[int, CostTable], widths: Sequence[int], now: float) -> bool:
+    """Whether a text would be late on the free threads, and can be in time on more: run now, it would be in vain."""
+    if waiting.due == math.inf or len(widths) == len(costs):
+        return False
+    free = [costs[num_threads] for num_threads in widths]
+    return not can_make_it(waiting, now, free) and can_make_it(waiting, now, costs.values())
 
 
 def _may_wait(line: Sequence[Waiting], limits: Limits, now: float) -> bool:
