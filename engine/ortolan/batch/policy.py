@@ -190,6 +190,8 @@ def _plan(lengths: Sequence[int], costs: CostTable, limits: Limits, side_by_side
             seconds = least[end - rows] + by_rows[rows] * (1 + COMPANY_GAIN)
             if seconds < best:
                 best, found = seconds, end - rows
+            elif seconds > best + by_rows[1]:
+                break  # ever shorter texts padded to this length: what is lost by so much is not won back
         least.append(best)
         starts.append(found)
     ends = [len(lengths)]
