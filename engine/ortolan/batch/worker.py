@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ortolan.batch.counters import Counters
-from ortolan.batch.queue import Group, Job, Queue, Ticket
+from ortolan.batch.group import Group
+from ortolan.batch.queue import Queue
+from ortolan.batch.tickets import Job, Ticket
 from ortolan.errors import ClosedError, NonFiniteError, OrtolanError, SessionError
 
 LOOK_SECONDS = 1.0
