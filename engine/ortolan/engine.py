@@ -1,6 +1,6 @@
 """`Engine`: pipelines for services, with dynamic batching. Requests come from threads or asyncio, one at a time.
 
-submit -> pipeline.encode -> batch/queue.py -> batch/worker.py (policy.py, costs.py) -> replicas.py -> pipeline.decode
+submit -> pipeline.encode -> batch/ (queue, policy, costs, worker) -> replicas.py -> pipeline.decode
 """
 
 from __future__ import annotations
