@@ -32,6 +32,11 @@ class Queue:
         self.settled: list[tuple[Ticket, OrtolanError]] = []
         self._alarms = Alarms()
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a text waits in any line."""
+        return any(group.has_waiting for group in self.groups)
+
     def put(self, ticket: Ticket, now: float) -> None:
         """Let a request wait.
 
