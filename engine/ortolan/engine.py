@@ -1,6 +1,6 @@
 """`Engine`: pipelines for services, with dynamic batching. Requests come from threads or asyncio, one at a time.
 
-submit -> pipeline.encode -> batch/queue.py -> batch/worker.py (policy.py, costs.py) -> replicas.py -> pipeline.decode
+submit -> pipeline.encode -> batch/ (queue, policy, costs, worker) -> replicas.py -> pipeline.decode
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from ortolan.batch.counters import Counters
-from ortolan.batch.queue import Job, Queue, Slots, Text, Ticket
+from ortolan.batch.queue import Queue
+from ortolan.batch.slots import Slots
+from ortolan.batch.tickets import Job, Text, Ticket
 from ortolan.batch.worker import Workers
 from ortolan.config import BatchingConfig
 from ortolan.errors import ClosedError, ConfigError, OrtolanError, UnknownModelError

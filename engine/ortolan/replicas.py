@@ -8,8 +8,9 @@ from functools import partial
 from ortolan.batch.calibrate import derive_limits, derive_max_queue, measure
 from ortolan.batch.costs import CostTable, Shape
 from ortolan.batch.counters import Counters
+from ortolan.batch.group import Group
 from ortolan.batch.policy import Limits
-from ortolan.batch.queue import Group, Slots
+from ortolan.batch.slots import Slots
 from ortolan.config import BatchingConfig
 from ortolan.errors import ConfigError
 from ortolan.forward import run_batch

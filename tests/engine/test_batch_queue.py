@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ortolan.batch.group import Group
 from ortolan.batch.policy import PRIORITY_SECONDS, Limits
-from ortolan.batch.queue import Group, Job, Queue, Slots, Text, Ticket
+from ortolan.batch.queue import Queue
+from ortolan.batch.slots import Slots
+from ortolan.batch.tickets import Job, Text, Ticket
 from ortolan.errors import ClosedError, DeadlineError, InvalidInputError, QueueFullError, SessionError
 from tests.engine.traffic import Asked, Traffic, group, tables
 

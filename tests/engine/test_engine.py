@@ -684,7 +684,7 @@ def test_answered_requests_are_not_kept(artifact: Path):
 
         def count() -> int:
             gc.collect()
-            return sum(type(found).__name__ in {"Ticket", "Job", "_Entry"} for found in gc.get_objects())
+            return sum(type(found).__name__ in {"Ticket", "Job", "Entry"} for found in gc.get_objects())
 
         for number in range(300):
             result(engine.submit_nowait(WORDS[number % 11], deadline_ms=20_000))

@@ -8,7 +8,7 @@ import pytest
 
 from ortolan import BatchingConfig, ConfigError, Engine, Model, Pipeline, pipeline
 from ortolan.batch.calibrate import LEAST_TOKENS
-from ortolan.batch.queue import Slots
+from ortolan.batch.slots import Slots
 from ortolan.replicas import MOST_ROWS, Replicas
 from ortolan.session.base import Array, Stop
 from tests.engine.damage import GOLDEN

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from ortolan.batch.costs import CostTable
+from ortolan.batch.group import Group
 from ortolan.batch.policy import Limits
-from ortolan.batch.queue import Group, Job, Queue, Slots, Text, Ticket
+from ortolan.batch.queue import Queue
+from ortolan.batch.slots import Slots
+from ortolan.batch.tickets import Job, Text, Ticket
 from ortolan.errors import CapacityError, OrtolanError, SessionError
 
 # one run on two threads, and two runs side by side on one thread each, of a law like that of a small encoder

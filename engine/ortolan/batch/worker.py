@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ortolan.batch.counters import Counters
-from ortolan.batch.queue import Group, Job, Queue, Ticket
+from ortolan.batch.group import Group
+from ortolan.batch.queue import Queue
+from ortolan.batch.tickets import Job, Ticket
 from ortolan.errors import ClosedError, NonFiniteError, OrtolanError, SessionError
 
 LOOK_SECONDS = 1.0
@@ -235,7 +237,7 @@ class Workers:
                 return job
 
     def _after_start(self, job: Job) -> None:
-        if job.group.slots.free:
+        if job.group.slots.free and self.queue.has_waiting:
             self._work_there.notify()  # there may be more to do
         if job.started + self._limit(job) < self._watcher_sleeps_until:
             self._watcher_needed.notify()
@@ -261,7 +263,8 @@ class Workers:
             else:
                 self.queue.failed(job, error, retries=True)
             told = self._take_settled()
-            self._work_there.notify()
+            if self.queue.has_waiting:  # a worker that wakes up for nothing would hold up the results
+                self._work_there.notify()
             self._look_whether_all_answered()
         self._tell(told)
         for ticket in complete:
