@@ -44,7 +44,10 @@ from benchmarks.record import print_environment, write_record
 from benchmarks.tables import plain_table
 from ortolan.batch.calibrate import derive_limits
 from ortolan.batch.costs import Shape
-from ortolan.batch.queue import Group, Queue, Slots, Text, Ticket
+from ortolan.batch.group import Group
+from ortolan.batch.queue import Queue
+from ortolan.batch.slots import Slots
+from ortolan.batch.tickets import Text, Ticket
 from ortolan.progress import track
 
 COSTS = Path(__file__).parent / "records" / "cost_tables.json"

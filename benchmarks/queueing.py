@@ -18,7 +18,10 @@ import numpy as np
 
 from ortolan.batch.calibrate import derive_limits, derive_max_queue, measure
 from ortolan.batch.costs import CostTable, Shape, fit
-from ortolan.batch.queue import Group, Job, Queue, Slots, Text, Ticket
+from ortolan.batch.group import Group
+from ortolan.batch.queue import Queue
+from ortolan.batch.slots import Slots
+from ortolan.batch.tickets import Job, Text, Ticket
 from ortolan.errors import CapacityError
 
 MAX_LENGTH = 256

@@ -12,7 +12,7 @@ from benchmarks.engine_simulation import MIXES
 from benchmarks.engine_simulation import traffic as poisson
 from benchmarks.engine_simulation_page import draw
 from benchmarks.queueing import InTurn, Machine, Ours, Request, Run, simulate
-from ortolan.batch.queue import Slots
+from ortolan.batch.slots import Slots
 
 
 def ten_ms(rows: int, length: int, threads: int) -> float:
