@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.batch.costs import CostTable
-from ortolan.batch.policy import COMPANY_GAIN, Limits, Run, Waiting, can_make_it, choose_run
+from ortolan.batch.policy import COMPANY_GAIN, Limits, Run, Waiting, can_make_it, choose_run, expected_seconds
 from tests.engine.traffic import tables
 
 LIMITS = Limits(16, 512)
@@ -39,6 +39,21 @@ def test_nothing_runs_where_no_thread_is_free():
 
 def test_a_lone_text_runs_on_all_threads_where_that_is_quicker():
     assert chosen(line_of(128)) == Run((0,), 2, pytest.approx(0.0062, rel=0.05))
+
+
+def test_a_lone_text_leaves_a_thread_to_those_who_come_where_many_do():
+    def width(load: float) -> int:
+        run = choose_run(line_of(16), tables(), LIMITS, 1.0, 2, load={2: load, 1: load * 0.0022 / 0.0016 / 2})
+        assert run is not None
+        return run.num_threads
+
+    assert [width(load) for load in (0.0, 0.2, 0.7, 2.0)] == [2, 2, 1, 1]
+
+
+def test_waiting_is_expected_as_the_formula_has_it():
+    found = expected_seconds(tables(), 16, {2: 0.5, 1: 0.5})
+    assert found[2] == pytest.approx(0.0016 * (1 + 0.75 * 0.5 / 0.5))
+    assert found[1] == pytest.approx(0.0022 * (1 + 0.75 * 0.5 ** (6**0.5 - 1) / 1.0))
 
 
 def test_a_lone_text_runs_on_the_threads_that_are_free():

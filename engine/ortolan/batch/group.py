@@ -102,11 +102,12 @@ class Group:
         if not can_make_it(longest, now, self.costs.values(), ahead):
             raise too_late(ticket, f"{ahead * 1e3:.0f} ms of work are before it")
 
-    def join(self, ticket: Ticket, place: int) -> None:
+    def join(self, ticket: Ticket, place: int, now: float) -> None:
         """Let a text wait, together with its like if that waits already."""
         text, waiting = ticket.texts[place], ticket.waiting(place)
         entry = self._by_key.get(text.key)
         if entry is None:
+            self.slots.come({width: table.seconds(1, text.length) for width, table in self.costs.items()}, now)
             entry = Entry(text, waiting, (waiting.urgency, next(_numbers)), [])
             self._add(entry)
         elif waiting.urgency < entry.waiting.urgency or waiting.is_alone > entry.waiting.is_alone:
@@ -140,7 +141,7 @@ class Group:
         slots, line = self.slots, self._line
         busy = slots.all_free_at(now) - now if slots.running else math.inf
         waiting = [entry.waiting for entry in line[:WINDOW]]
-        run = choose_run(waiting, self.costs, self.limits, now, slots.free, busy)
+        run = choose_run(waiting, self.costs, self.limits, now, slots.free, busy, slots.load(now))
         if run is None:
             return None
         entries = [line[row] for row in run.rows]

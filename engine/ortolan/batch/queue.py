@@ -55,7 +55,7 @@ class Queue:
         self.num_open += 1
         ticket.answers, ticket.missing = [None] * len(ticket.texts), len(ticket.texts)
         for place in range(len(ticket.texts)):
-            group.join(ticket, place)
+            group.join(ticket, place, now)
         if ticket.due < math.inf:
             self._alarms.set(ticket, ticket.due - ticket.quickest)
 
