@@ -12,6 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.batch_invariance import invariance_table
+from benchmarks.engine_load_tables import (
+    carried_table,
+    overload_table,
+    rates_table,
+    read_carried,
+    read_overload,
+    verdicts,
+)
+from benchmarks.engine_memory import PLOT as MEMORY_PLOT
+from benchmarks.engine_memory import memory_line
+from benchmarks.engine_overhead import overhead_table
 from benchmarks.peer_tables import Likeness, Race, race_table, verdict
 from benchmarks.peers import OURS, RIVALS
 from benchmarks.real_quality import quality_table
@@ -140,6 +151,52 @@ def batching() -> str:
     return f"{title}\n\n" + "\n".join(lines) + "\n\n" + source(record)
 
 
+def engine_load() -> str:
+    """How many requests a second a service carries."""
+    record = read("engine_load")
+    settings = record["settings"]
+    head = (
+        "How many requests a second a service carries, if 99 of 100 answers shall come within "
+        f"{settings['late_ms']:.0f} ms of the moment at which the request was due (Poisson arrivals; medians and range "
+        f"of {settings['rounds']} rounds; `sentences` are held-out ones of the default model, `bimodal` has a fifth of "
+        "them put together to about 128 tokens):"
+    )
+    parts = [head]
+    for model, about in settings["models"].items():
+        found = {name.removeprefix(f"{model} "): case for name, case in record["cases"].items() if _is_of(name, model)}
+        carried = {mix: read_carried(case["carried"]) for mix, case in found.items()}
+        overload = {mix: read_overload(case["overload"]) for mix, case in found.items()}
+        parts.append(carried_table(about["title"], carried))
+        parts.append("\n".join(f"- {line}" for line in verdicts(carried)))
+        parts.append(f"A fifth more than it carries, with a deadline and without:\n\n{overload_table(overload)}")
+    return "\n\n".join([*parts, source(record)])
+
+
+def engine_rates() -> str:
+    """Latency by the rate that is offered."""
+    record = read("engine_load_rates")
+    head = "Latency by the rate that is offered ([plot](docs/engine-load.svg)):"
+    made = source(record).replace("benchmarks.engine_load_rates", "benchmarks.engine_load --rates")
+    return f"{head}\n\n{rates_table(record['cases'])}\n\n{made}"
+
+
+def engine_overhead() -> str:
+    """What the engine costs a request when there is little to do."""
+    record = read("engine_overhead")
+    return f"What the engine costs a request:\n\n{overhead_table(record['cases'])}\n\n{source(record)}"
+
+
+def engine_memory() -> str:
+    """Whether memory grows."""
+    record = read("engine_memory")
+    line = memory_line(record["settings"]["requests"], record["cases"]["resident_bytes"])
+    return f"{line} [Plot](docs/{MEMORY_PLOT.name}).\n\n{source(record)}"
+
+
+def _is_of(case: str, model: str) -> bool:
+    return case.startswith(f"{model} ")
+
+
 PARTS = {
     "demo": default_model,
     "encoder_latency": distilbert,
@@ -148,6 +205,10 @@ PARTS = {
     "batch_invariance": sharing,
     "cold_start": cold_start,
     "list_batching": batching,
+    "engine_load": engine_load,
+    "engine_load_rates": engine_rates,
+    "engine_overhead": engine_overhead,
+    "engine_memory": engine_memory,
 }
 """What is made of each record, in the order of the README."""
 

@@ -105,15 +105,20 @@ class Worker:
 
     def serve(self) -> int:
         """Answer requests until there are no more."""
-        answers = _claim_stdout()
-        for name, arguments in _requests(sys.stdin.buffer):
-            try:
-                answer = ("done", getattr(self, name)(*arguments))
-            except Exception as error:  # noqa: BLE001  # whatever a tool raises, the others go on
-                answer = ("failed", f"{type(error).__name__}: {error}")
-            pickle.dump(answer, answers)
-            answers.flush()
-        return 0
+        return serve(self)
+
+
+def serve(worker: object) -> int:
+    """Answer requests, which name methods of a worker, until there are no more."""
+    answers = _claim_stdout()
+    for name, arguments in _requests(sys.stdin.buffer):
+        try:
+            answer = ("done", getattr(worker, name)(*arguments))
+        except Exception as error:  # noqa: BLE001  # whatever a tool raises, the others go on
+            answer = ("failed", f"{type(error).__name__}: {error}")
+        pickle.dump(answer, answers)
+        answers.flush()
+    return 0
 
 
 def _claim_stdout() -> BinaryIO:
