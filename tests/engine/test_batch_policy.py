@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.batch.costs import CostTable
-from ortolan.batch.policy import COMPANY_GAIN, Limits, Run, Waiting, can_make_it, choose_run, expected_seconds
+from ortolan.batch.policy import Limits, Load, Run, Waiting, can_make_it, choose_run, expected_seconds
 from tests.engine.traffic import tables
 
 LIMITS = Limits(16, 512)
+BUSY = Load(800.0, {1: 0.95, 2: 0.95})
 LENGTHS = st.lists(st.integers(1, 256), min_size=1, max_size=90)
 
 
@@ -43,7 +44,9 @@ def test_a_lone_text_runs_on_all_threads_where_that_is_quicker():
 
 def test_a_lone_text_leaves_a_thread_to_those_who_come_where_many_do():
     def width(load: float) -> int:
-        run = choose_run(line_of(16), tables(), LIMITS, 1.0, 2, load={2: load, 1: load * 0.0022 / 0.0016 / 2})
+        run = choose_run(
+            line_of(16), tables(), LIMITS, 1.0, 2, load=Load(0.0, {2: load, 1: load * 0.0022 / 0.0016 / 2})
+        )
         assert run is not None
         return run.num_threads
 
@@ -70,12 +73,14 @@ def test_several_texts_do_not_wait_for_a_wide_run():
     assert choose_run(line_of(128, 128), tables(), LIMITS, 0.0, 1, busy_seconds=0.001) is not None
 
 
-def test_short_texts_go_together():
-    assert chosen(line_of(*[16] * 12), free=1).rows == tuple(range(12))
+def test_short_texts_go_together_where_many_come():
+    run = choose_run(line_of(*[16] * 12), tables(), LIMITS, 1.0, 1, load=BUSY)
+    assert run is not None
+    assert run.rows == tuple(range(12))
 
 
 def test_a_short_text_does_not_pay_for_the_padding_of_a_long_one():
-    run = choose_run(line_of(16, 256, 16, 16), one_thread(), LIMITS, 1.0, 1)
+    run = choose_run(line_of(16, 256, 16, 16), one_thread(), LIMITS, 1.0, 1, load=BUSY)
     assert run is not None
     assert run.rows == (0, 2, 3)
 
@@ -110,7 +115,7 @@ def test_a_text_that_needs_all_threads_to_be_in_time_does_not_run_in_vain():
 def test_a_run_is_as_wide_as_the_first_of_the_line_needs():
     line = [Waiting(128, 0.0, due=1.008), *line_of(*[128] * 3)]
     assert chosen(line).num_threads == 2
-    assert chosen(line_of(*[128] * 4)).num_threads == 1
+    assert chosen(line_of(*[16] * 40)).num_threads == 1
 
 
 def test_a_text_that_is_late_in_any_case_runs():
@@ -123,7 +128,9 @@ def test_who_waits_alone_runs_alone():
 
 
 def test_nobody_joins_a_batch_who_must_be_alone():
-    run = chosen([*line_of(16, 16, 16), Waiting(16, 0.1, is_alone=True)], free=1)
+    line = [*line_of(16, 16, 16), Waiting(16, 0.1, is_alone=True)]
+    run = choose_run(line, tables(), LIMITS, 1.0, 1, load=BUSY)
+    assert run is not None
     assert run.rows == (0, 1, 2)
 
 
@@ -157,17 +164,21 @@ def test_a_batch_costs_no_more_than_its_texts_alone(lengths: list[int]):
     assert run.seconds <= alone * (1 + 1e-9)
 
 
-@given(st.lists(st.integers(8, 256), min_size=1, max_size=7))
-def test_no_split_of_the_line_costs_less_than_one_with_the_batch_that_runs(lengths: list[int]):
-    def cost(batch: tuple[int, ...]) -> float:
-        seconds = tables()[1].seconds(len(batch), batch[-1])
-        return seconds if len(batch) == 1 else seconds * (1 + COMPANY_GAIN)
+@given(st.lists(st.integers(8, 256), min_size=1, max_size=7), st.floats(0, 50))
+def test_no_split_of_the_line_weighs_less_than_one_with_the_batch_that_runs(lengths: list[int], rate: float):
+    load = Load(rate, {1: 0.5})
+    clears = sum(tables()[1].seconds(1, length) for length in lengths)
+    newcomers = rate * clears / 0.5
+
+    def weight(batch: tuple[int, ...]) -> float:
+        rows = len(batch)
+        return tables()[1].seconds(rows, batch[-1]) * (rows + newcomers + (len(lengths) - rows) / 2)
 
     def splits(waiting: tuple[int, ...]) -> Iterator[list[tuple[int, ...]]]:
         for end in range(1, len(waiting) + 1):
             yield from ([waiting[:end], *others] for others in splits(waiting[end:])) if waiting[end:] else [[waiting]]
 
-    run = choose_run(line_of(*lengths), one_thread(), LIMITS, 1.0, 1)
+    run = choose_run(line_of(*lengths), one_thread(), LIMITS, 1.0, 1, load=load)
     assert run is not None
     batch = tuple(sorted(lengths[row] for row in run.rows))
     allowed = [
@@ -175,8 +186,19 @@ def test_no_split_of_the_line_costs_less_than_one_with_the_batch_that_runs(lengt
         for split in splits(tuple(sorted(lengths)))
         if all(len(one) == 1 or len(one) * one[-1] <= LIMITS.max_tokens for one in split)
     ]
-    least = min(sum(map(cost, split)) for split in allowed)
-    assert min(sum(map(cost, split)) for split in allowed if batch in split) == pytest.approx(least)
+    least = min(sum(map(weight, split)) for split in allowed)
+    assert min(sum(map(weight, split)) for split in allowed if batch in split) == pytest.approx(least)
+
+
+def test_the_more_come_the_sooner_texts_share_a_run():
+    def rows(rate: float) -> int:
+        run = choose_run(line_of(32, 32), one_thread(), LIMITS, 1.0, 1, load=Load(rate, {1: min(rate / 300, 1.0)}))
+        assert run is not None
+        return len(run.rows)
+
+    pair, alone = tables()[1].seconds(2, 32), tables()[1].seconds(1, 32)
+    assert 0.75 < pair / (2 * alone) < 0.95, "a pair saves something, but not half of what the first would wait less"
+    assert (rows(0.0), rows(290.0)) == (1, 2)
 
 
 @given(LENGTHS)

@@ -25,6 +25,12 @@ def queue_of(served: Group) -> Queue:
     return queue
 
 
+def answer(queue: Queue, job: Job) -> list[Ticket]:
+    complete = queue.answered(job, ["answer"] * len(job.payloads), 0.001)
+    queue.release(job)
+    return complete
+
+
 def started(queue: Queue, now: float = 0.0) -> Job:
     job = queue.next_job(now)
     assert job is not None
@@ -168,10 +174,10 @@ def test_a_text_that_waits_for_a_wide_run_starts_when_the_run_before_it_ends():
     for _ in range(2):
         queue.put(ticket(served, 16), 0.0)
     first, second = started(queue), started(queue)
-    queue.answered(second, ["answer"], 0.002)
+    answer(queue, second)
     queue.put(ticket(served, 128, at=0.0015), 0.0015)
     assert queue.next_job(0.0015) is None
-    queue.answered(first, ["answer"], 0.002)
+    answer(queue, first)
     assert started(queue, 0.0022).num_threads == 2
 
 
@@ -181,7 +187,7 @@ def test_a_text_does_not_wait_for_a_run_that_is_overdue():
     for _ in range(2):
         queue.put(ticket(served, 16), 0.0)
     started(queue)
-    queue.answered(started(queue), ["answer"], 0.002)
+    answer(queue, started(queue))
     queue.put(ticket(served, 128, at=0.002), 0.002)
     assert queue.next_job(0.002) is None
     wake = queue.next_start(0.002)
@@ -206,7 +212,7 @@ def test_equal_texts_run_once_and_all_get_the_answer():
         queue.put(one, 0.0)
     job = started(queue)
     assert job.payloads == ["text"]
-    assert queue.answered(job, ["answer"], 0.001) == three
+    assert answer(queue, job) == three
     assert [one.answers for one in three] == [["answer"]] * 3
     assert served.counters.duplicates == 2
 
@@ -279,7 +285,7 @@ def test_an_answer_that_comes_too_late_is_not_counted_as_one():
     job = started(queue)
     queue.expire(0.016)
     queue.expire(0.021)
-    assert queue.answered(job, ["answer"], 0.1) == []
+    assert answer(queue, job) == []
     assert (served.counters.answered, served.counters.dropped) == (0, 1)
 
 
@@ -302,7 +308,7 @@ def test_a_text_that_two_want_runs_though_one_of_them_has_gone():
     queue.put(first, 0.0)
     queue.put(second, 0.0)
     queue.cancel(first)
-    assert queue.answered(started(queue), ["answer"], 0.001) == [second]
+    assert answer(queue, started(queue)) == [second]
 
 
 def test_a_request_with_equal_texts_is_cancelled_whole():
@@ -351,7 +357,7 @@ def test_closing_ends_what_waits_and_not_what_runs():
     [(told, error)] = queue.settled
     assert told is second
     assert isinstance(error, ClosedError)
-    assert queue.answered(job, ["answer"], 0.001) == [first]
+    assert answer(queue, job) == [first]
 
 
 def test_models_that_share_threads_take_turns_by_urgency():
@@ -378,15 +384,3 @@ def test_threads_are_kept_for_the_most_urgent_model_though_another_would_need_fe
     assert queue.next_job(0.0) is None
     slots.free = 2
     assert started(queue).group is wide
-
-
-def test_runs_teach_the_cost_table():
-    served = group()
-    queue = queue_of(served)
-    before = served.costs[2].seconds(1, 16)
-    for _ in range(5):
-        queue.put(ticket(served, 16), 0.0)
-        job = started(queue)
-        queue.release(job, 10 * before)
-        queue.answered(job, ["answer"], 10 * before)
-    assert before < served.costs[2].seconds(1, 16) < 1.2 * before

@@ -478,14 +478,17 @@ def test_a_run_that_hangs_fails_and_the_engine_goes_on(artifact: Path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is what is tested
 def test_a_worker_that_dies_is_replaced_and_its_requests_fail(artifact: Path):
-    session = TouchySession("die")
+    session, threads = TouchySession("die"), set()
     with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.is_on = True
         for _ in range(5):
+            threads |= {thread for thread in threading.enumerate() if thread.name == "ortolan-worker"}
             with pytest.raises(SessionError, match="the thread that ran it died"):
                 result(engine.submit_nowait("rain"))
             assert len(result(engine.submit_nowait("sun"))) == 1
         assert engine.counters["default"].replaced_workers == 5
+    for thread in threads:  # what they died of is reported in this test, and not in another one
+        thread.join(10)
 
 
 def test_closing_under_load_ends_every_request(artifact: Path):

@@ -100,16 +100,17 @@ class Traffic:
                 if self.fails(job):
                     self.queue.failed(job, SessionError("a", "b", "c"), retries=True)
                     return
-                self.queue.release(job, now - began)
                 for ticket in self.queue.answered(job, [("answer", payload) for payload in job.payloads], now - began):
                     if self.queue.finish(ticket):
                         self.ended.append(Ended(ticket, now, list(ticket.answers)))
+                self.queue.release(job)
 
             return act
 
         for number, asked in enumerate(requests):
             at(asked.at, come(asked, number))
         while events or not self.served.is_idle or self.queue.next_alarm() < math.inf:
+            assert events or self.queue.next_alarm() < math.inf, "texts wait, and nothing will happen"
             alarm = self.queue.next_alarm()
             if events and events[0][0] <= alarm:
                 now, _, act = heapq.heappop(events)

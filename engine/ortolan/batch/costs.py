@@ -16,8 +16,11 @@ Shape = tuple[int, int]
 SHORTEST = 8
 """Lengths below it cost as much as it does."""
 
-STEP = 0.02
-"""An observation moves what is expected by this share at most: one that met a busy moment moves it no further."""
+RATE = 0.03
+"""An observation moves what is expected by this share of the difference, so that it follows the mean."""
+
+WILDEST = 3.0
+"""A run that took more than so many times what was expected met a hiccup, and counts as if it had taken that."""
 
 NOTICEABLE = 0.04
 """What is expected is worked out anew when observations have moved it by so much."""
@@ -28,7 +31,7 @@ COMMON = 0.25
 KNOWN_AFTER = 2
 """A batch was observed often enough, at the points around it, to be believed that it saves nothing."""
 
-HOPE = 0.95
+HOPE = 0.8
 """Until then it is taken to cost at most this share of its texts alone: what is never tried is never learned."""
 
 PRIOR: tuple[float, float, float] = (16.0, 1.0, 1 / 2048)
@@ -79,6 +82,7 @@ class CostTable:
         for (rows, length), seconds in measured.items():
             if rows <= max_rows and length <= self.max_length:
                 self._move(rows, length, math.log(seconds) - self._value(rows, length))
+                self._seen += KNOWN_AFTER * self._shares(rows, length)
         self._moved = 0.0
         self._by_rows: dict[int, list[float]] = {}
         self._prices: dict[int, float] = {}
@@ -118,8 +122,8 @@ class CostTable:
         """Learn from a run."""
         if not (0 < rows <= self.max_rows and 0 < length <= self.max_length and math.isfinite(seconds) and seconds > 0):
             return
-        error = math.log(seconds) - self._value(rows, length)
-        step = min(max(error, -STEP), STEP)
+        times = seconds / math.exp(self._value(rows, length))
+        step = RATE * (min(times, WILDEST) - 1)
         self._values += COMMON * step
         self._move(rows, length, (1 - COMMON) * step)
         self._seen += self._shares(rows, length)

@@ -1,7 +1,7 @@
 """Which waiting texts run now, and on how many threads: a pure decision, without clock or thread.
 
 The most urgent text always goes. Who goes with it, and how wide the run is, follows from the cost tables: the waiting
-line is split into batches so that all of it costs least, and the batch with the most urgent text is run.
+line is split into batches so that all wait least, and the batch with the most urgent text is run.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ PATIENCE_SECONDS = 1.0
 
 PRIORITY_SECONDS = 1.0
 """A step of priority is worth so much waiting: whoever has waited longer than that goes first all the same."""
-
-COMPANY_GAIN = 0.02
-"""A batch must save this share of its cost: less is no reason to let a text wait for another one to be done."""
 
 
 WORTH_WAITING = 0.9
@@ -80,6 +77,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What has come lately.
+
+    Attributes:
+        texts_a_second: How many texts.
+        shares: For each number of threads that a run may have, what share of all threads would be at work if each of
+            these texts ran alone on as many.
+    """
+
+    texts_a_second: float
+    shares: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What shall run now.
 
@@ -113,7 +124,7 @@ def choose_run(
     now: float,
     free_threads: int,
     busy_seconds: float = math.inf,
-    load: Mapping[int, float] | None = None,
+    load: Load | None = None,
 ) -> Run | None:
     """Choose what runs now.
 
@@ -124,8 +135,7 @@ def choose_run(
         now: The time.
         free_threads: How many threads nobody uses.
         busy_seconds: When the others will be free too; infinity if nobody knows, or there are none.
-        load: For each number of threads, what share of all threads would be at work if each text that came lately ran
-            alone on as many; nobody comes by default.
+        load: What has come lately; nothing by default.
 
     Returns:
         What shall run now: at least the first of the line that would not be late on the free threads while it can be
@@ -141,7 +151,7 @@ def choose_run(
     first, head = rows[0], line[rows[0]]
     widths = [num_threads for num_threads in widths if can_make_it(head, now, [costs[num_threads]])] or widths
     if head.is_alone or len(line) == 1:
-        answered = expected_seconds(costs, head.length, load or {})
+        answered = expected_seconds(costs, head.length, load.shares if load else {})
         width = min(widths, key=lambda num_threads: answered[num_threads])
         seconds = costs[width].seconds(1, head.length)
         wider = costs[min(answered, key=lambda num_threads: answered[num_threads])].seconds(1, head.length)
@@ -149,7 +159,7 @@ def choose_run(
     rows = [row for row in rows if not line[row].is_alone]
     rows.sort(key=lambda row: line[row].length)
     lengths = [line[row].length for row in rows]
-    plans = {width: _plan(lengths, costs[width], limits, free_threads // width) for width in widths}
+    plans = {width: _plan(lengths, costs[width], limits, free_threads // width, width, load) for width in widths}
     width = min(widths, key=lambda num_threads: (plans[num_threads].seconds, -num_threads))
     start, end = plans[width].batch_of(rows.index(first))
     chosen = _first_come(line, rows, start, end)
@@ -165,7 +175,7 @@ def expected_seconds(costs: Mapping[int, CostTable], length: int, load: Mapping[
     Args:
         costs: As for `choose_run`.
         length: Tokens of the text.
-        load: As for `choose_run`.
+        load: As in `Load.shares`.
 
     Returns:
         Seconds for each number of threads.
@@ -215,20 +225,31 @@ class _Plan:
         raise AssertionError("every text is in a batch")
 
 
-def _plan(lengths: Sequence[int], costs: CostTable, limits: Limits, side_by_side: int) -> _Plan:
-    """Split texts, sorted by length, so that their runs take least time, with so many of them side by side."""
+def _plan(
+    lengths: Sequence[int], costs: CostTable, limits: Limits, side_by_side: int, width: int, load: Load | None
+) -> _Plan:
+    """Split texts, sorted by length, so that they and those who will come wait least, with so many runs side by side.
+
+    A second of a run costs a second of each of its own B texts, and through the threads that it takes, of half of the
+    others and of all who come until the line is empty again. So a batch weighs `seconds * (B + others / side_by_side)`:
+    with little to do it must save a quarter and more, for the first of two texts would be done in half the time without
+    the other one; under load any saving pays.
+    """
     # no run may hold what other threads could be working at
     share = max(1, math.ceil(len(lengths) / side_by_side))
-    least, starts = [0.0], [0]  # of the texts up to each position: seconds, and where the last batch of them starts
+    newcomers = _newcomers(lengths, costs, side_by_side, width, load)
+    least, starts = [0.0], [0]  # of the texts up to each position: weight, and where the last batch of them starts
+    weights = [0.0] + [rows + (newcomers + (len(lengths) - rows) / 2) / side_by_side for rows in range(1, share + 1)]
     for end in range(1, len(lengths) + 1):
         length = lengths[end - 1]
         by_rows = costs.by_rows(length)
-        best, found = least[end - 1] + by_rows[1], end - 1
+        alone = by_rows[1] * weights[1]
+        best, found = least[end - 1] + alone, end - 1
         for rows in range(2, min(limits.rows_at(length), share, end) + 1):
-            seconds = least[end - rows] + by_rows[rows] * (1 + COMPANY_GAIN)
-            if seconds < best:
-                best, found = seconds, end - rows
-            elif seconds > best + by_rows[1]:
+            weight = least[end - rows] + by_rows[rows] * weights[rows]
+            if weight < best:
+                best, found = weight, end - rows
+            elif weight > best + alone:
                 break  # ever shorter texts padded to this length: what is lost by so much is not won back
         least.append(best)
         starts.append(found)
@@ -236,10 +257,16 @@ def _plan(lengths: Sequence[int], costs: CostTable, limits: Limits, side_by_side
     while starts[ends[-1]] > 0:
         ends.append(starts[ends[-1]])
     ends.reverse()
-    longest = max(
-        costs.seconds(end - start, lengths[end - 1]) for start, end in zip([0, *ends[:-1]], ends, strict=True)
-    )
-    return _Plan(tuple(ends), max(least[-1] / side_by_side, longest))
+    runs = [costs.seconds(end - start, lengths[end - 1]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return _Plan(tuple(ends), max(sum(runs) / side_by_side, *runs))
+
+
+def _newcomers(lengths: Sequence[int], costs: CostTable, side_by_side: int, width: int, load: Load | None) -> float:
+    """How many texts will come until the line is empty again, and so wait for whatever holds it up."""
+    if load is None:
+        return 0.0
+    clears = sum(costs.seconds(1, length) for length in lengths) / side_by_side
+    return load.texts_a_second * clears / (1 - min(load.shares.get(width, 0.0), MOST_LOAD))
 
 
 def _first_come(line: Sequence[Waiting], rows: Sequence[int], start: int, end: int) -> list[int]:

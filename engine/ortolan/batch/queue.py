@@ -77,15 +77,6 @@ class Queue:
         soonest = min((group.next_start(now) for group in self.groups), default=math.inf)
         return None if soonest == math.inf else soonest
 
-    def release(self, job: Job, seconds: float | None) -> None:
-        """Give back the threads of a job, and learn from how long it took; None for one that failed."""
-        if job.is_released:
-            return
-        job.is_released = True
-        job.group.slots.give_back(job)
-        if seconds is not None:
-            job.group.costs[job.num_threads].observe(len(job.entries), job.width, seconds)
-
     def answered(self, job: Job, answers: Sequence[Any], seconds: float) -> list[Ticket]:
         """Hand out the answers of a job, one for each payload.
 
@@ -115,6 +106,7 @@ class Queue:
         """Say that a job failed: its texts run again, each alone, or if they did or shall not, their requests fail."""
         if not self._end(job):
             return
+        self.release(job)
         for entry in job.entries:
             for ticket, place in entry.riders:
                 if retries and len(job.entries) > 1:
@@ -182,13 +174,18 @@ class Queue:
                 self.settle(ticket, error)
 
     def _end(self, job: Job) -> bool:
-        """Count a job out; False if that was done before."""
+        """Say that the answers of a job are there, or not wanted any more; False if that was done before."""
         if job.is_over:
             return False
-        self.release(job, None)
         job.is_over = True
-        job.group.num_running -= 1
         return True
+
+    def release(self, job: Job) -> None:
+        """Give back the threads of a job; once."""
+        if not job.is_released:
+            job.is_released = True
+            job.group.slots.give_back(job)
+            job.group.num_running -= 1
 
     def _leave(self, ticket: Ticket) -> bool:
         """End a request, and take what waits of it out of the line; False if it has come to an end before."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ortolan.batch.policy import Load
+
 if TYPE_CHECKING:
     from ortolan.batch.tickets import Job
 
@@ -30,7 +32,7 @@ class Slots:
     total: int
     free: int = field(init=False)
     running: list[Job] = field(default_factory=list)
-    _load: dict[int, float] = field(default_factory=dict)
+    _load: Load = field(default_factory=lambda: Load(0.0, {}))
     _load_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -56,18 +58,17 @@ class Slots:
             seconds: How long it takes alone, for each number of threads that it may have.
             now: The time.
         """
-        faded = self._faded(now)
+        load, gain = self.load(now), 1 / LATELY_SECONDS
+        shares = dict(load.shares)
         for width, taken in seconds.items():
-            faded[width] = faded.get(width, 0.0) + taken * width / (self.total * LATELY_SECONDS)
-        self._load, self._load_at = faded, now
+            shares[width] = shares.get(width, 0.0) + gain * taken * width / self.total
+        self._load, self._load_at = Load(load.texts_a_second + gain, shares), now
 
-    def load(self, now: float) -> dict[int, float]:
-        """For each number of threads, what share of all would be at work if what came lately ran alone on as many."""
-        return self._faded(now)
-
-    def _faded(self, now: float) -> dict[int, float]:
-        share = math.exp((self._load_at - now) / LATELY_SECONDS)
-        return {width: load * share for width, load in self._load.items()}
+    def load(self, now: float) -> Load:
+        """What has come lately."""
+        fading = math.exp((self._load_at - now) / LATELY_SECONDS)
+        shares = {width: share * fading for width, share in self._load.shares.items()}
+        return Load(self._load.texts_a_second * fading, shares)
 
     def take(self, job: Job) -> None:
         """Give a job what it needs."""

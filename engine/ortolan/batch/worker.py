@@ -255,20 +255,22 @@ class Workers:
             error.__cause__ = raised
         seconds = self._clock() - start
         with self._lock:
-            worker.job = None
             complete: list[Ticket] = []
             if error is None:
-                self.queue.release(job, seconds)
                 complete = self.queue.answered(job, answers, seconds)
             else:
                 self.queue.failed(job, error, retries=True)
             told = self._take_settled()
-            if self.queue.has_waiting:  # a worker that wakes up for nothing would hold up the results
-                self._work_there.notify()
-            self._look_whether_all_answered()
         self._tell(told)
         for ticket in complete:
             self._complete(ticket)
+        with self._lock:
+            worker.job = None
+            # not before: a run beside the Python of decoding would be in its way, and it in the way of the run
+            self.queue.release(job)
+            if error is None:
+                job.group.costs[job.num_threads].observe(len(job.entries), job.width, seconds)
+            self._look_whether_all_answered()
 
     def _complete(self, ticket: Ticket) -> None:
         """Make the result of a request, and tell its owner."""
