@@ -324,9 +324,10 @@ class Ours:
         job: Job = run.handle
         self._queue.expire(now)
         self._take_settled()
-        self._queue.release(job, seconds)
         for ticket in self._queue.answered(job, job.payloads, seconds):
             self._queue.finish(ticket)
+        self._queue.release(job)
+        self._group.costs[job.num_threads].observe(len(job.entries), job.width, seconds)
 
     def next_look(self, now: float) -> float:
         """See `Server`."""

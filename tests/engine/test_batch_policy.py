@@ -164,7 +164,7 @@ def test_a_batch_costs_no_more_than_its_texts_alone(lengths: list[int]):
     assert run.seconds <= alone * (1 + 1e-9)
 
 
-@given(st.lists(st.integers(8, 256), min_size=1, max_size=7), st.floats(0, 50))
+@given(st.lists(st.integers(8, 256), min_size=1, max_size=6), st.floats(0, 50))
 def test_no_split_of_the_line_weighs_less_than_one_with_the_batch_that_runs(lengths: list[int], rate: float):
     load = Load(rate, {1: 0.5})
     clears = sum(tables()[1].seconds(1, length) for length in lengths)

@@ -478,16 +478,34 @@ def test_a_run_that_hangs_fails_and_the_engine_goes_on(artifact: Path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is what is tested
 def test_a_worker_that_dies_is_replaced_and_its_requests_fail(artifact: Path):
-    session, threads = TouchySession("die"), set()
+    session, before, threads = TouchySession("die"), set(threading.enumerate()), set()
     with Engine(piped(artifact, session), batching=QUICK, num_threads=1) as engine:
         session.is_on = True
         for _ in range(5):
-            threads |= {thread for thread in threading.enumerate() if thread.name == "ortolan-worker"}
+            threads |= set(threading.enumerate()) - before
             with pytest.raises(SessionError, match="the thread that ran it died"):
                 result(engine.submit_nowait("rain"))
             assert len(result(engine.submit_nowait("sun"))) == 1
         assert engine.counters["default"].replaced_workers == 5
     for thread in threads:  # what they died of is reported in this test, and not in another one
+        thread.join(10)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is what is tested
+def test_a_worker_that_dies_while_it_makes_a_result_is_replaced_too(artifact: Path, monkeypatch: pytest.MonkeyPatch):
+    pipe, before = piped(artifact, FakeSession()), set(threading.enumerate())
+    with Engine(pipe, batching=QUICK, num_threads=1) as engine:
+        threads = set(threading.enumerate()) - before
+
+        def die(*_: object) -> None:
+            monkeypatch.undo()
+            raise SystemExit
+
+        monkeypatch.setattr(pipe, "decode", die)
+        with pytest.raises(SessionError, match="the thread that ran it died"):
+            result(engine.submit_nowait("sun"))
+        assert len(result(engine.submit_nowait("sun"))) == 1
+    for thread in threads:
         thread.join(10)
 
 

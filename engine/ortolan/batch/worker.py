@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ortolan.batch.counters import Counters
@@ -49,10 +49,18 @@ class Service(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A thread, and what it is at."""
+    """A thread, and what it is at.
+
+    Attributes:
+        thread: The thread.
+        job: What it runs, or decodes.
+        complete: Requests that it makes results of.
+        is_lost: Whether it hangs, and another one has taken its place.
+    """
 
     thread: threading.Thread | None = None
     job: Job | None = None
+    complete: list[Ticket] = field(default_factory=list)
     is_lost: bool = False
 
 
@@ -255,17 +263,16 @@ class Workers:
             error.__cause__ = raised
         seconds = self._clock() - start
         with self._lock:
-            complete: list[Ticket] = []
             if error is None:
-                complete = self.queue.answered(job, answers, seconds)
+                worker.complete = self.queue.answered(job, answers, seconds)
             else:
                 self.queue.failed(job, error, retries=True)
             told = self._take_settled()
         self._tell(told)
-        for ticket in complete:
+        for ticket in worker.complete:
             self._complete(ticket)
         with self._lock:
-            worker.job = None
+            worker.job, worker.complete = None, []
             # not before: a run beside the Python of decoding would be in its way, and it in the way of the run
             self.queue.release(job)
             if error is None:
@@ -347,9 +354,12 @@ class Workers:
         if worker not in self._workers:
             return []
         self._workers.remove(worker)
-        if worker.job is not None and not worker.job.is_over:
+        if worker.job is not None:
             error = SessionError("an answer requested", reason, "ask again; if it happens again, please report this")
             self.queue.failed(worker.job, error, retries=False)
+            self.queue.release(worker.job)
+            for ticket in worker.complete:
+                self.queue.settle(ticket, error)
         if not self._is_closing:
             groups = [worker.job.group] if worker.job is not None else self.queue.groups
             for group in groups:
