@@ -4,16 +4,17 @@ Expected: the engine carries at least 8 times as many as a transformers pipeline
 optimum's int8, and 1.3 times as many as our own session without batching, and as a batcher that counts and times.
 
 Requests come at random moments of their own (Poisson), drawn beforehand; latency counts from the moment that was
-drawn. Each contender is a process, with an environment of its own where it needs one, and makes its load itself. Those
-that answer one after the other have their line for free, in a plain loop; the engine and the batcher get theirs from
-asyncio. In each round every contender's highest rate is looked for, and they take turns after each try, so that a slow
+drawn. Each contender is a process, with an environment of its own where it needs one, and makes its load itself. The
+engine, the batcher and "one session" get theirs from asyncio, as in a service; those of other projects, and "one session
+in a plain loop", have their line for free: a loop that does nothing but answer one after the other. In each round every contender's highest rate is looked for, and they take turns after each try, so that a slow
 minute hits all. All run on the same processors, with as many threads.
 
 With --rates: p50 and p99 by the rate that is offered, for ours alone, and docs/engine-load.svg.
 
-Takes about an hour, most of it in the slow contenders.
+Takes about an hour, most of it in the slow contenders; --ours leaves those of other projects out.
 
-    python -m benchmarks.engine_load [--rates] [--quick] [--models minilm distilbert] [--rounds 3] [--seconds 5]
+    python -m benchmarks.engine_load [--rates] [--quick] [--ours] [--models minilm distilbert] [--mixes sentences bimodal]
+        [--rounds 3] [--seconds 5]
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from benchmarks.engine_load_tables import (
     DEADLINE,
     ENGINE,
     LATE_MS,
+    LOOP,
     NOTHING,
     ONE_SESSION,
     OURS,
@@ -90,6 +92,7 @@ class Contender:
 CONTENDERS = (
     Contender(ENGINE, "load_ortolan", "engine"),
     Contender(ONE_SESSION, "load_ortolan", "one session"),
+    Contender(LOOP, "load_ortolan", "plain loop"),
     Contender(BATCHER, "load_ortolan", "count and timeout"),
     Contender("optimum ORT pipeline, int8", "load_optimum", "int8", "optimum_onnx"),
     Contender("transformers fp32", "load_transformers", "fp32"),
@@ -130,9 +133,9 @@ def main() -> int:
     cases: dict[str, Case] = {}
     settings: dict[str, Any] = {}
     for model in options.models:
-        with services(model, CONTENDERS) as (running, found):
+        with services(model, own_contenders() if options.ours else CONTENDERS) as (running, found):
             settings[model] = {"title": SUBJECTS[model].title, **found}
-            for mix, texts in mixes().items():
+            for mix, texts in mixes(options.mixes).items():
                 case = cases[f"{model} {mix}"] = Case(texts)
                 guesses = first_guesses(running, case)
                 tune_batcher(running, case, guesses, options)
@@ -141,10 +144,10 @@ def main() -> int:
                     find_carried(running, case, guesses, number, options)
                     overload(running, case, number, options)
     for model in options.models:
-        found = {mix: cases[f"{model} {mix}"].carried for mix in MIXES}
+        found = {mix: cases[f"{model} {mix}"].carried for mix in options.mixes}
         print(f"\n{carried_table(SUBJECTS[model].title, found)}\n")
         print("\n".join(verdicts(found)))
-        print(f"\n{overload_table({mix: cases[f'{model} {mix}'].overload for mix in MIXES})}")
+        print(f"\n{overload_table({mix: cases[f'{model} {mix}'].overload for mix in options.mixes})}")
     print_environment()
     chosen = {"rounds": options.rounds, "seconds": options.seconds, "late_ms": LATE_MS, "models": settings}
     write_record("engine_load", chosen, {name: _to_json(case) for name, case in cases.items()})
@@ -153,10 +156,9 @@ def main() -> int:
 
 def rates(options: argparse.Namespace) -> int:
     """Offer ours one rate after the other, of the default model and sentences."""
-    own = [contender for contender in CONTENDERS if contender.name in OURS]
     taken: dict[str, dict[float, list[list[float]]]] = {name: {} for name in OURS}
-    with services("minilm", own) as (running, found):
-        case = Case(mixes()["sentences"])
+    with services("minilm", own_contenders()) as (running, found):
+        case = Case(mixes(["sentences"])["sentences"])
         guesses = first_guesses(running, case)
         tune_batcher(running, case, guesses, options)
         offered = [round(share * guesses[ONE_SESSION], 1) for share in FRACTIONS]
@@ -263,11 +265,17 @@ def compare(running: Mapping[str, Process], texts: Sequence[str]) -> dict[str, d
     return likeness
 
 
-def mixes() -> dict[str, list[str]]:
+def own_contenders() -> list[Contender]:
+    """Those that run our sessions."""
+    return [contender for contender in CONTENDERS if contender.name in OURS]
+
+
+def mixes(chosen: Sequence[str]) -> dict[str, list[str]]:
     """Sentences, and the same with long texts among them."""
     texts = read_texts(HELD_OUT)
     tokenizer = Tokenizer.from_file(str(MINILM / "tokenizer.json"))
-    return {"sentences": texts, "bimodal": lengthen(texts, lambda text: len(tokenizer.encode(text).ids), seed=0)}
+    found = {"sentences": texts, "bimodal": lengthen(texts, lambda text: len(tokenizer.encode(text).ids), seed=0)}
+    return {mix: found[mix] for mix in chosen}
 
 
 def first_guesses(running: Mapping[str, Process], case: Case) -> dict[str, float]:
@@ -408,6 +416,8 @@ def _to_json(case: Case) -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How many requests a second are answered within 50 ms?")
     parser.add_argument("--models", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
+    parser.add_argument("--mixes", nargs="+", choices=MIXES, default=list(MIXES))
+    parser.add_argument("--ours", action="store_true", help="our sessions alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="of requests in a try, and 200 requests at least")
     parser.add_argument("--rates", action="store_true", help="latency by the rate that is offered, ours alone")

@@ -14,11 +14,17 @@ from benchmarks.tables import plain_table
 LATE_MS = 50.0
 ENGINE, DEADLINE = "engine", "engine, deadline 50 ms"
 ONE_SESSION, BATCHER = "one session, no batching", "count and timeout over our session"
-OURS = (ENGINE, ONE_SESSION, BATCHER)
-TARGETS = {"transformers fp32": 8.0, "optimum ORT pipeline, int8": 3.0, ONE_SESSION: 1.3, BATCHER: 1.3}
+LOOP = "one session, no batching, in a plain loop"
+OURS = (ENGINE, ONE_SESSION, LOOP, BATCHER)
+TARGETS = {"transformers fp32": 8.0, "optimum ORT pipeline, int8": 3.0, ONE_SESSION: 1.3, LOOP: 1.3, BATCHER: 1.3}
 """How many times as many requests the engine shall carry."""
 
-LOOKS = {ENGINE: ("#0072B2", "o", "-"), ONE_SESSION: ("#E69F00", "s", "--"), BATCHER: ("#009E73", "^", "-.")}
+LOOKS = {
+    ENGINE: ("#0072B2", "o", "-"),
+    ONE_SESSION: ("#E69F00", "s", "--"),
+    LOOP: ("#CC79A7", "D", ":"),
+    BATCHER: ("#009E73", "^", "-."),
+}
 """Colour, mark and line: told apart by any eye, and in grey."""
 
 

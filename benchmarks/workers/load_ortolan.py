@@ -1,6 +1,6 @@
 """Question: how does Ortolan answer requests as they come: by its engine, one after the other, or counted and timed?
 
-All three run the same artifact at the same precision. "count and timeout" is what Triton and LitServe do: up to so many
+All run the same artifact at the same precision. "count and timeout" is what Triton and LitServe do: up to so many
 texts go together, in the order in which they came, and the oldest waits at most so long for the others. It tokenizes,
 runs and decodes with the code of this project.
 """
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,8 +24,8 @@ from ortolan.forward import Row, run_batch
 from ortolan.pipeline import Encoded
 
 
-class OneSession:
-    """A pipeline that is called for each request, on all threads."""
+class PlainLoop:
+    """A pipeline that is called for each request, on all threads, by a loop that has nothing else to do."""
 
     def __init__(self, stand: Stand) -> None:
         self._pipe = _pipe(stand)
@@ -38,6 +39,21 @@ class OneSession:
     def play(self, play: Play) -> Played:
         """Let requests come."""
         return play_in_turn(self._pipe, play)
+
+
+class OneSession(PlainLoop):
+    """The same in a service: requests come to an event loop, and one thread answers them in turn."""
+
+    def play(self, play: Play) -> Played:
+        """Let requests come."""
+        with ThreadPoolExecutor(1) as pool:
+
+            async def submit(text: str) -> Any:
+                return await asyncio.get_running_loop().run_in_executor(pool, self._pipe, text)
+
+            played = asyncio.run(play_at_once(submit, play))
+            pool.shutdown(cancel_futures=True)
+        return played
 
 
 class Engine:
@@ -148,7 +164,12 @@ def _pipe(stand: Stand) -> ortolan.Pipeline:
     return ortolan.pipeline("text-classification", model)
 
 
-KINDS = {"engine": Engine, "one session": OneSession, "count and timeout": CountAndTimeout}
+KINDS = {
+    "engine": Engine,
+    "one session": OneSession,
+    "plain loop": PlainLoop,
+    "count and timeout": CountAndTimeout,
+}
 
 
 def load(stand: Stand) -> Service:
