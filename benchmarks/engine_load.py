@@ -5,16 +5,17 @@ optimum's int8, and 1.3 times as many as our own session without batching, and a
 
 Requests come at random moments of their own (Poisson), drawn beforehand; latency counts from the moment that was
 drawn. Each contender is a process, with an environment of its own where it needs one, and makes its load itself. The
-engine, the batcher and "one session" get theirs from asyncio, as in a service; those of other projects, and "one session
-in a plain loop", have their line for free: a loop that does nothing but answer one after the other. In each round every contender's highest rate is looked for, and they take turns after each try, so that a slow
-minute hits all. All run on the same processors, with as many threads.
+engine, the batcher and "one session" get theirs from asyncio, as in a service; those of other projects, and "one
+session in a plain loop", have their line for free: a loop that does nothing but answer one after the other. In each
+round every contender's highest rate is looked for, and they take turns after each try, so that a slow minute hits all.
+All run on the same processors, with as many threads.
 
 With --rates: p50 and p99 by the rate that is offered, for ours alone, and docs/engine-load.svg.
 
 Takes about an hour, most of it in the slow contenders; --ours leaves those of other projects out.
 
-    python -m benchmarks.engine_load [--rates] [--quick] [--ours] [--models minilm distilbert] [--mixes sentences bimodal]
-        [--rounds 3] [--seconds 5]
+    python -m benchmarks.engine_load [--rates] [--quick] [--ours] [--models minilm distilbert]
+        [--mixes sentences bimodal] [--rounds 3] [--seconds 5]
 """
 
 from __future__ import annotations
