@@ -6,11 +6,9 @@ submit -> pipeline.encode -> batch/ (queue, policy, costs, worker) -> replicas.p
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 import time
 import weakref
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -25,11 +23,11 @@ from ortolan.batch.slots import Slots
 from ortolan.batch.tickets import Job, Text, Ticket
 from ortolan.batch.worker import Workers
 from ortolan.config import BatchingConfig
-from ortolan.errors import ClosedError, ConfigError, OrtolanError, UnknownModelError
+from ortolan.delivery import Mailbox, Order, deliver
+from ortolan.errors import ClosedError, ConfigError, UnknownModelError
 from ortolan.forward import Row
 from ortolan.pipeline import Encoded, Pipeline
 from ortolan.replicas import Replicas
-from ortolan.response import Response, Timing
 from ortolan.session.base import Stop
 from ortolan.session.processors import usable_threads
 from ortolan.tokenize import Encoding
@@ -84,7 +82,7 @@ class Engine:
         self._queue = Queue()
         self._workers: Workers | None = None
         self._pid = 0
-        self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox] = weakref.WeakKeyDictionary()
+        self._mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
 
     def start(self) -> Engine:
         """Load the models for all numbers of threads, measure what runs cost, and let requests in.
@@ -138,9 +136,9 @@ class Engine:
         """
         loop = asyncio.get_running_loop()
         if (mailbox := self._mailboxes.get(loop)) is None:
-            mailbox = self._mailboxes[loop] = _Mailbox(loop)
+            mailbox = self._mailboxes[loop] = Mailbox(loop)
         future: asyncio.Future[Any] = loop.create_future()
-        order = _Order(mailbox, future, timing)
+        order = Order(mailbox, future, timing)
         if _num_characters(inputs) > LONG_INPUT:
             ticket = await self._put_from_thread(inputs, model, deadline_ms, priority, order, options)
         else:
@@ -192,7 +190,7 @@ class Engine:
                 once is raised here, not by the future.
         """
         future: Future[Any] = Future()
-        ticket = self._put(inputs, model, deadline_ms, priority, _Order(None, future, timing), options)
+        ticket = self._put(inputs, model, deadline_ms, priority, Order(None, future, timing), options)
 
         def drop_if_cancelled(done: Future[Any]) -> None:
             if done.cancelled():
@@ -273,7 +271,7 @@ class Engine:
         model: str | None,
         deadline_ms: float | None,
         priority: int,
-        order: _Order,
+        order: Order,
         options: Mapping[str, Any],
     ) -> Ticket:
         """Encode a request, and let it wait."""
@@ -321,21 +319,12 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """Who waits for an answer, and in which form."""
-
-    mailbox: _Mailbox | None
-    future: Any
-    wants_timing: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """A request as its pipeline knows it."""
 
     replicas: Replicas
     encoded: Encoded
-    order: _Order
+    order: Order
 
 
 class _Service:
@@ -370,65 +359,7 @@ class _Service:
 
     def deliver(self, ticket: Ticket, outcome: Any) -> None:
         """Tell who waits."""
-        _deliver(ticket, outcome)
-
-
-class _Mailbox:
-    """Brings results to an event loop; those of a batch together, for waking it up takes time."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)
-        self._letters: deque[tuple[asyncio.Future[Any], Any]] = deque()
-        self._is_called = False
-
-    def post(self, future: asyncio.Future[Any], outcome: Any) -> None:
-        """Settle a future of the loop; from any thread."""
-        self._letters.append((future, outcome))
-        if self._is_called or (loop := self._loop()) is None:
-            return
-        self._is_called = True
-        try:
-            loop.call_soon_threadsafe(self._empty)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            self._letters.clear()
-
-    def _empty(self) -> None:
-        self._is_called = False
-        while self._letters:
-            future, outcome = self._letters.popleft()
-            if not future.done():
-                _settle(future, outcome)
-
-
-def _deliver(ticket: Ticket, outcome: Any) -> None:
-    order = ticket.asked.order
-    if isinstance(outcome, OrtolanError):
-        cause, outcome = outcome.__cause__, copy.copy(outcome)  # several requests may fail of the same error
-        outcome.__cause__ = cause
-    elif order.wants_timing:
-        outcome = Response(outcome, _timing(ticket))
-    if order.mailbox is not None:
-        order.mailbox.post(order.future, outcome)
-    elif order.future.set_running_or_notify_cancel():
-        _settle(order.future, outcome)
-
-
-def _settle(future: Any, outcome: Any) -> None:
-    if isinstance(outcome, OrtolanError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
-
-
-def _timing(ticket: Ticket) -> Timing:
-    return Timing(
-        tokenize_ms=ticket.tokenize_seconds * 1e3,
-        queue_ms=ticket.queue_seconds * 1e3,
-        run_ms=ticket.run_seconds * 1e3,
-        postprocess_ms=ticket.postprocess_seconds * 1e3,
-        batch_size=ticket.batch_size,
-        padding_share=ticket.padding_share,
-    )
+        deliver(ticket.asked.order, ticket, outcome)
 
 
 def _text(row: Encoding) -> Text:

@@ -22,7 +22,7 @@ LAYERS = (
     {"cli"},
     {"commands"},
     {"tune", "mapping", "engine"},
-    {"replicas"},
+    {"replicas", "delivery"},
     {"pipeline", "verify"},
     {"tasks"},
     {"generation"},
