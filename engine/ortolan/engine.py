@@ -99,8 +99,8 @@ class Engine:
         self._replicas = replicas
         self._queue.groups += [replicas.group for replicas in self._replicas.values()]
         slots = {id(replicas.group.slots): replicas.group.slots for replicas in self._replicas.values()}
-        narrowest = sum(found.total for found in slots.values())
-        self._workers = Workers(self._queue, _Service(), narrowest + 1, self._batching.run_timeout_ms / 1e3)
+        most_runs = sum(found.total for found in slots.values())
+        self._workers = Workers(self._queue, _Service(), most_runs, self._batching.run_timeout_ms / 1e3)
         self._workers.start()
         return self
 

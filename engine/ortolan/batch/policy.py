@@ -21,10 +21,8 @@ PATIENCE_SECONDS = 1.0
 PRIORITY_SECONDS = 1.0
 """A step of priority is worth so much waiting: whoever has waited longer than that goes first all the same."""
 
-
 WORTH_WAITING = 0.9
 """A lone text waits for a wider run only if it is done in this share of the time at most: what is expected may err."""
-
 
 MOST_LOAD = 0.95
 """A higher load is taken for this one: beyond it the formula for waiting knows only that there is no end of it."""

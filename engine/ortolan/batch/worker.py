@@ -84,7 +84,7 @@ class Workers:
         Args:
             queue: What waits.
             service: What answers.
-            num_workers: How many threads; one more than runs go side by side lets results be decoded meanwhile.
+            num_workers: How many threads: as many as runs go side by side, for each decodes before it gives back its own.
             run_timeout_seconds: A run that takes longer hangs, unless much time was expected of it.
             clock: Seconds from any moment on.
         """
@@ -102,11 +102,6 @@ class Workers:
         self._watcher_sleeps_until = math.inf
         self._takes_requests = False
         self._is_closing = False
-
-    @property
-    def takes_requests(self) -> bool:
-        """Whether requests are let in."""
-        return self._takes_requests
 
     def start(self) -> None:
         """Start the threads, and let requests in."""
@@ -219,7 +214,7 @@ class Workers:
         finally:
             # also where something killed the thread: what it was at must not hang, nor the engine lose a worker
             with self._lock:
-                told = self._dismiss(worker, "the thread that ran it died")
+                told = self._dismiss(worker)
             self._tell(told)
 
     def _take(self, worker: _Worker) -> Job | None:
@@ -324,7 +319,7 @@ class Workers:
                 missing = [worker for worker in self._workers if worker.thread and not worker.thread.is_alive()]
                 told = self._take_settled()
                 for worker in [*missing, *(worker for worker, _ in hung)]:
-                    told += self._dismiss(worker, "the thread that ran it died")
+                    told += self._dismiss(worker)
                 self._look_whether_all_answered()
                 if not told and not hung:
                     self._sleep(now)
@@ -349,13 +344,17 @@ class Workers:
     def _limit(self, job: Job) -> float:
         return max(self._timeout, HANGS_AFTER * job.expected_seconds)
 
-    def _dismiss(self, worker: _Worker, reason: str) -> list[tuple[Ticket, OrtolanError]]:
+    def _dismiss(self, worker: _Worker) -> list[tuple[Ticket, OrtolanError]]:
         """Forget a worker, whatever it was at, and hire another one if it is needed; once."""
         if worker not in self._workers:
             return []
         self._workers.remove(worker)
         if worker.job is not None:
-            error = SessionError("an answer requested", reason, "ask again; if it happens again, please report this")
+            error = SessionError(
+                "an answer requested",
+                "the thread that ran it died",
+                "ask again; if it happens again, please report this",
+            )
             self.queue.failed(worker.job, error, retries=False)
             self.queue.release(worker.job)
             for ticket in worker.complete:
