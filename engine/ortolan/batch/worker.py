@@ -84,7 +84,7 @@ class Workers:
         Args:
             queue: What waits.
             service: What answers.
-            num_workers: How many threads: as many as runs go side by side, for each decodes before it gives back its own.
+            num_workers: How many threads: as many as runs go side by side.
             run_timeout_seconds: A run that takes longer hangs, unless much time was expected of it.
             clock: Seconds from any moment on.
         """
