@@ -1,5 +1,5 @@
-"""GPT-2 as a classifier and a tagger: each token sees those before it; the last one speaks for the text."""
+"""GPT-2: it writes; and as a classifier and a tagger, where each token sees those before it and the last speaks for the text."""
 
 from ortolan_exporters.architectures.base import Architecture
 
-GPT2 = Architecture("gpt2")
+GPT2 = Architecture("gpt2", positions_by="table")
