@@ -89,8 +89,9 @@ class TeacherForced:
         ids, mask = feed["input_ids"], feed["attention_mask"]
         if self._encoder is not None:
             written = feed["decoder_input_ids"]
-            cross = self._encoder.run({"input_ids": ids, "attention_mask": mask}, stop)
-            rest = {**cross, "encoder_attention_mask": mask}
+            said = self._encoder.run({"input_ids": ids, "attention_mask": mask}, stop)
+            rest = {name: array for name, array in said.items() if name in self._reads}
+            rest["encoder_attention_mask"] = mask
             return {"logits": self._read(written, np.full(len(written), written.shape[1]), rest, stop)}
         # the graph counts places from the first column on, so padding on the left goes to the right
         order = np.argsort(mask == 0, axis=1, kind="stable")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import torch
+from transformers.activations import NewGELUActivation
+from transformers.pytorch_utils import Conv1D
 
 
 @contextmanager
@@ -20,3 +24,46 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             setattr(owner, name, before)
         else:
             delattr(owner, name)
+
+
+@contextmanager
+def short_layers(module: torch.nn.Module) -> Iterator[None]:
+    """Let layers of a module that are spelled out be one operator each while the block runs.
+
+    A step of a decoder is so short that the number of its operators counts.
+    """
+    with ExitStack() as stack:
+        for kind in {type(one) for one in module.modules()}:
+            if (forward := _short(kind)) is not None:
+                stack.enter_context(replaced(kind, "forward", forward))
+        yield
+
+
+def _short(kind: type[torch.nn.Module]) -> Callable[..., torch.Tensor] | None:
+    if kind is Conv1D:
+        return _multiply
+    if kind is NewGELUActivation:
+        return _gelu
+    # each architecture of transformers has a class of its own for it
+    return _rms_norm if kind.__name__.endswith(("RMSNorm", "T5LayerNorm")) else None
+
+
+def _multiply(self: Any, x: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = torch.matmul(x, self.weight) + self.bias
+    return product
+
+
+def _gelu(self: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def _rms_norm(self: Any, x: torch.Tensor) -> torch.Tensor:
+    # ONNX has it as an operator from opset 23 on, ONNX Runtime under this name since long before
+    return torch.onnx.ops.symbolic(
+        "SimplifiedLayerNormalization",
+        [x, self.weight],
+        {"axis": -1, "epsilon": float(self.variance_epsilon), "stash_type": 1},
+        dtype=x.dtype,
+        shape=x.shape,
+        version=1,
+    )

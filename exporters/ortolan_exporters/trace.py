@@ -20,6 +20,7 @@ from ortolan_exporters.errors import TraceError, brief
 from ortolan_exporters.example_inputs import axes_of, example_batch
 from ortolan_exporters.fused import fused_attention
 from ortolan_exporters.heads.base import ask
+from ortolan_exporters.patches import short_layers
 from ortolan_exporters.resolve import Checkpoint
 
 OPSET = 20  # the first with Gelu, which costs half of its Erf chain on ONNX Runtime's CPU provider
@@ -83,7 +84,7 @@ def _whole(checkpoint: Checkpoint) -> dict[str, ir.Model]:
 
 
 def _trace_part(role: str, part: Part) -> ir.Model:
-    with part.context():
+    with part.context(), short_layers(part.module):
         model = _trace(part.module, part.inputs, list(part.outputs), part.example)
     _declare_outputs(model, part.outputs)
     for node in model.graph if role == "encoder" else ():

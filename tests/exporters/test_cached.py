@@ -108,7 +108,7 @@ def test_tables_of_tied_words_are_stored_once(traced: Traced, model_type: str) -
         assert len(tables) == 1
 
 
-@pytest.mark.parametrize(("model_type", "precision"), [("gpt2", "int8"), ("llama", "int4"), ("bart", "int8-static"), ("t5", "int8")])
+@pytest.mark.parametrize(("model_type", "precision"), [("gpt2", "int8"), ("llama", "int8"), ("gpt2", "int4"), ("bart", "int8-static"), ("t5", "int8")])
 def test_artifact_answers_whole_texts_at_every_precision(tmp_path: Path, model_type: str, precision: str) -> None:
     folder = zoo.save(tmp_path / "checkpoint", model_type, TASKS[model_type])
     artifact = export(folder, tmp_path / "artifact", task=TASKS[model_type], precisions=("fp32", precision))
