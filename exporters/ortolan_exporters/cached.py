@@ -360,7 +360,11 @@ class _NewTokensOnly(DynamicCache):
 
 
 def _standard(
-    op_type: str, inputs: list[torch.Tensor], shape: tuple[Any, ...], dtype: torch.dtype = torch.int64, **attributes: int
+    op_type: str,
+    inputs: list[torch.Tensor],
+    shape: tuple[Any, ...],
+    dtype: torch.dtype = torch.int64,
+    **attributes: int,
 ) -> torch.Tensor:
     """Emit an operator of ONNX itself, with a shape that the tracer takes on trust."""
     return torch.onnx.ops.symbolic(op_type, inputs, attributes, dtype=dtype, shape=shape, version=20)

@@ -210,9 +210,7 @@ class Workshop:
     ) -> PrecisionRecord:
         say(f"{precision} passes: {form} attention, {judged.summary}")
         places = {role: f"onnx/{STEMS[role]}{SUFFIXES[precision]}.onnx" for role in self._graphs}
-        files = {
-            role: save_graph(ir.load(forms[form][role]), self._work / place) for role, place in places.items()
-        }
+        files = {role: save_graph(ir.load(forms[form][role]), self._work / place) for role, place in places.items()}
         graphs = {role: Graph(place, self._open(files[role], ()).signature) for role, place in places.items()}
         session = self._load(files, ())
         kept: dict[str, Graph] = {}

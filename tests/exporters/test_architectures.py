@@ -161,7 +161,7 @@ def test_artifact_of_each_task_opens_answers_and_verifies(
     traced: Traced, model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, graph = traced(model_type)
-    monkeypatch.setattr(recipe, "trace", lambda _: graph.clone())  # traced already, and checked above
+    monkeypatch.setattr(recipe, "trace", lambda _: {"model": graph.clone()})  # traced already, and checked above
     artifact = export(checkpoint.folder, tmp_path / "out", QUICK[model_type], precisions=("fp32",))
     assert artifact.manifest.task == QUICK[model_type]
     assert artifact.manifest.precisions["fp32"].parity["max_difference"] <= 1e-3

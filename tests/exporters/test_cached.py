@@ -108,7 +108,10 @@ def test_tables_of_tied_words_are_stored_once(traced: Traced, model_type: str) -
         assert len(tables) == 1
 
 
-@pytest.mark.parametrize(("model_type", "precision"), [("gpt2", "int8"), ("llama", "int8"), ("gpt2", "int4"), ("bart", "int8-static"), ("t5", "int8")])
+@pytest.mark.parametrize(
+    ("model_type", "precision"),
+    [("gpt2", "int8"), ("llama", "int8"), ("gpt2", "int4"), ("bart", "int8-static"), ("t5", "int8")],
+)
 def test_artifact_answers_whole_texts_at_every_precision(tmp_path: Path, model_type: str, precision: str) -> None:
     folder = zoo.save(tmp_path / "checkpoint", model_type, TASKS[model_type])
     artifact = export(folder, tmp_path / "artifact", task=TASKS[model_type], precisions=("fp32", precision))
@@ -122,4 +125,16 @@ def test_artifact_answers_whole_texts_at_every_precision(tmp_path: Path, model_t
 
 
 def test_near_distances_have_buckets_of_their_own_and_far_ones_share() -> None:
-    assert Buckets(8, 16).of(np.array([-3, 0, 1, 3, 4, 5, 6, 8, 11, 16, 500])).tolist() == [0, 0, 1, 3, 4, 4, 5, 6, 6, 7, 7]
+    assert Buckets(8, 16).of(np.array([-3, 0, 1, 3, 4, 5, 6, 8, 11, 16, 500])).tolist() == [
+        0,
+        0,
+        1,
+        3,
+        4,
+        4,
+        5,
+        6,
+        6,
+        7,
+        7,
+    ]

@@ -206,7 +206,7 @@ def turned(graph: ir.Model) -> ir.Model:
 def test_fp32_that_differs_from_torch_is_not_published(
     bert_checkpoint: Path, bert_graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe, "trace", lambda _: turned(bert_graph.clone()))
+    monkeypatch.setattr(recipe, "trace", lambda _: {"model": turned(bert_graph.clone())})
     with pytest.raises(
         ToleranceError, match=r"fp32 of 'tiny-bert' requested, outputs differ by .* allowed; please report this"
     ):
@@ -217,8 +217,8 @@ def test_fp32_that_differs_from_torch_is_not_published(
 def ranking(*ways: tuple[str, tuple[str, ...]], ruined: str) -> Callable[..., list[Measured]]:
     """Stand in for the measurement: ways in this order, the quickest first, one form of them with wrong answers."""
 
-    def measure(files: Mapping[str, Path], *_: object) -> list[Measured]:
-        save_graph(turned(ir.load(files[ruined])), files[ruined])
+    def measure(files: Mapping[str, Mapping[str, Path]], *_: object) -> list[Measured]:
+        save_graph(turned(ir.load(files[ruined]["model"])), files[ruined]["model"])
         return [Measured(*way, {"1 x 16": 1.0 + place}, 2.0 - place / 10) for place, way in enumerate(ways)]
 
     return measure

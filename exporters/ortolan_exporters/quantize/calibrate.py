@@ -90,9 +90,7 @@ class Histogram:
         return Range(max(min(self.low, 0.0), -limit), min(max(self.high, 0.0), limit))
 
 
-def collect(
-    models: Mapping[str, ir.Model], feeds: Sequence[Feed], config: Mapping[str, Any]
-) -> dict[str, Histogram]:
+def collect(models: Mapping[str, ir.Model], feeds: Sequence[Feed], config: Mapping[str, Any]) -> dict[str, Histogram]:
     """Run graphs twice over texts, and count what their quantizable layers read.
 
     Passes that make another form of attention keep the names of these tensors, so that the ranges of one form serve
