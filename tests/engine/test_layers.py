@@ -167,6 +167,7 @@ def test_a_module_imports_nothing_of_the_export_side(module: str):
         pytest.param("tokenizers", {"tokenize.py"}, id="tokenizers"),
         pytest.param("onnxruntime", {"session/runtime.py"}, id="onnxruntime"),
         pytest.param("huggingface_hub", {"hub.py"}, id="huggingface_hub"),
+        pytest.param("llguidance", {"generation/constraint.py"}, id="llguidance"),
     ],
 )
 def test_a_package_is_imported_in_one_place(package: str, importers: set[str]):
