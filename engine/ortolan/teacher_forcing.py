@@ -100,21 +100,19 @@ class TeacherForced:
 
     def _read(self, ids: IntArray, lengths: IntArray, rest: Mapping[str, Array], stop: Stop | None) -> FloatArray:
         """Logits at every place of rows that are padded on the right, float32 [B, S, V]."""
-        longest = max(1, int(lengths.max()))
-        rows = range(len(ids)) if self._chunk else [slice(None)]
-        parts = [
-            self._read_rows(
-                np.atleast_2d(ids[row])[:, : longest if self._chunk is None else max(1, int(lengths[row]))],
-                np.atleast_1d(lengths[row]),
-                {name: array[row][None] if self._chunk else array for name, array in rest.items()},
-                stop,
-            )
-            for row in rows
-        ]
-        found = np.zeros((*ids.shape, parts[0].shape[-1]), np.float32)
-        for row, part in zip(rows, parts, strict=True):
-            found[row, : part.shape[1]] = part
-        found[np.arange(ids.shape[1]) >= np.maximum(lengths, 1)[:, None]] = 0
+        lengths = np.maximum(lengths, 1)
+        # chunks of rows that differ in length do not end together
+        groups = np.split(np.arange(len(ids)), 1 if self._chunk is None else len(ids))
+        found: FloatArray | None = None
+        for rows in groups:
+            longest = int(lengths[rows].max())
+            said = {name: array[rows] for name, array in rest.items()}
+            logits = self._read_rows(ids[rows, :longest], lengths[rows], said, stop)
+            if found is None:
+                found = np.zeros((*ids.shape, logits.shape[-1]), np.float32)
+            found[rows, :longest] = logits
+        assert found is not None, "a batch has rows"
+        found[np.arange(ids.shape[1]) >= lengths[:, None]] = 0
         return found
 
     def _read_rows(self, ids: IntArray, lengths: IntArray, rest: Mapping[str, Array], stop: Stop | None) -> FloatArray:
@@ -126,7 +124,7 @@ class TeacherForced:
         found, start = [], 0
         for end in ends:
             places = np.broadcast_to(np.arange(start, end), (batch, end - start))
-            last = np.maximum(lengths, 1) - 1 if start == 0 and end == longest else np.full(batch, end - 1)
+            last = lengths - 1 if start == 0 and end == longest else np.full(batch, end - 1)
             given: dict[str, Array] = {
                 "input_ids": ids[:, start:end],
                 "position_ids": places,

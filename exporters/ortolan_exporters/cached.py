@@ -367,7 +367,7 @@ def _standard(
     **attributes: int,
 ) -> torch.Tensor:
     """Emit an operator of ONNX itself, with a shape that the tracer takes on trust."""
-    return torch.onnx.ops.symbolic(op_type, inputs, attributes, dtype=dtype, shape=shape, version=20)
+    return torch.onnx.ops.symbolic(op_type, inputs, dict(attributes), dtype=dtype, shape=shape, version=20)
 
 
 def _size(tensor: torch.Tensor, axis: int) -> torch.Tensor:

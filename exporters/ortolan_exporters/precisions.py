@@ -42,7 +42,7 @@ SUFFIXES: dict[Precision, str] = {
     "fp16": "_fp16",
 }
 STEMS = {"model": "model", "encoder": "encoder_model", "decoder": "decoder_model"}
-"""How the file of each graph is called: the names that transformers.js and optimum look for, as far as they have one."""
+"""How the file of each graph is called: as transformers.js and optimum look for it, as far as they do."""
 
 MAX_STATIC_TEXTS = 128
 """Texts that the ranges of static int8 are counted on."""

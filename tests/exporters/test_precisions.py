@@ -267,7 +267,7 @@ def test_only_as_many_ways_are_timed_as_memory_holds(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = dict.fromkeys(("fused", "unfused"), {"model": exported_in_all_precisions.folder / FILES["fp32"]})
+    files = {key: {"model": exported_in_all_precisions.folder / FILES["fp32"]} for key in ("fused", "unfused")}
     size = files["fused"]["model"].stat().st_size
     monkeypatch.setattr(choose, "MAX_LOADED_BYTES", 3 * size)
     timed = choose.measure(files, load_form, bert)

@@ -1,4 +1,4 @@
-"""GPT-2: it writes; and as a classifier and a tagger, where each token sees those before it and the last speaks for the text."""
+"""GPT-2: each token sees those before it. It writes, and tags; as a classifier, the last one speaks for the text."""
 
 from ortolan_exporters.architectures.base import Architecture
 
