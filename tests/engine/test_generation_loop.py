@@ -14,7 +14,7 @@ from ortolan.config import BatchConfig
 from ortolan.errors import NonFiniteError, ShapeError
 from ortolan.generation.config import GenerationConfig
 from ortolan.generation.loop import generate
-from ortolan.generation.stopping import holds_stop, is_finished
+from ortolan.generation.stopping import ending, holds_stop, is_finished
 from ortolan.session.base import Array, Signature, Stop, TensorSpec
 from ortolan.tokenize import Encoding
 from tests.engine.damage import GOLDEN
@@ -166,3 +166,9 @@ def test_text_is_done_at_an_end_token_or_when_it_is_long_enough():
     rules = GenerationConfig(eos_token_id=(5, 6))
     assert [is_finished([1, last], 9, rules, letters) for last in (4, 5, 6)] == [False, True, True]
     assert is_finished([1, 4], 2, rules, letters)
+
+
+def test_reason_is_the_end_then_a_stop_string_then_the_length():
+    rules = GenerationConfig(eos_token_id=(99,), stop_strings=("c", "b"))
+    assert [ending([97, last], 2, rules, letters) for last in (99, 98, 100)] == ["eos", "stop", "length"]
+    assert ending([97, 100], 3, rules, letters) is None
