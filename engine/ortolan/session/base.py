@@ -94,6 +94,23 @@ class Stop:
             self._runs.remove(run)
 
 
+class Bound(Protocol):
+    """A graph that reads and writes arrays where they are, again and again."""
+
+    def run(self, stop: Stop | None = None) -> None:
+        """Run the graph once on what the arrays hold now.
+
+        Args:
+            stop: Ends the run early when it is set.
+
+        Raises:
+            SessionError: As from `Session.run`.
+        """
+
+    def put(self, name: str, array: Array) -> None:
+        """Let an input be read from another array from now on."""
+
+
 class Session(Protocol):
     """A loaded graph."""
 
@@ -117,6 +134,15 @@ class Session(Protocol):
 
         Raises:
             SessionError: The run failed, `stop` ended it, or the session was loaded before a fork.
+        """
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
+        """Tie inputs and outputs to arrays in main memory, for runs that follow each other.
+
+        Args:
+            inputs: A contiguous array for each input of the signature, with its dtype.
+            outputs: A contiguous array for each output, of the shape that it will have. An array that is both is
+                written in place, where the graph's operators can do that.
         """
 
 

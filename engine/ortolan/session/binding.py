@@ -130,3 +130,46 @@ class Binding:
             # those with a graph stay: they are as few as the graphs, and one without always came too many
             oldest = next(key for key, kept in self._kept.items() if not kept.graph)
             del self._kept[oldest]
+
+
+class InPlace:
+    """Runs a session over arrays of the caller's in main memory, which stay where they are from run to run."""
+
+    def __init__(self, session: Any, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        """Tie the arrays to the graph.
+
+        Args:
+            session: An `onnxruntime.InferenceSession`.
+            inputs: Contiguous arrays by name.
+            outputs: Contiguous arrays by name; one that is an input too is written in place.
+        """
+        self._session = session
+        self._binding = session.io_binding()
+        self._arrays: dict[str, Array] = {}  # ONNX Runtime knows addresses, and keeps nothing alive
+        for name, array in inputs.items():
+            self.put(name, array)
+        for name, array in outputs.items():
+            self._arrays[name] = array
+            self._binding.bind_output(name, *_place(array))
+
+    def put(self, name: str, array: Array) -> None:
+        """Let an input be read from another contiguous array from now on."""
+        self._arrays[name] = array
+        self._binding.bind_input(name, *_place(array))
+
+    def run(self, options: Any = None) -> None:
+        """Run once on what the arrays hold now.
+
+        Args:
+            options: ONNX Runtime's run options, or None.
+
+        Raises:
+            Exception: What ONNX Runtime raises. What the outputs hold then is not known.
+        """
+        self._session.run_with_iobinding(self._binding, options)
+
+
+def _place(array: Array) -> tuple[str, int, Any, tuple[int, ...], int]:
+    """Where an array is, as ONNX Runtime wants to be told: device, its number, dtype, shape, address."""
+    assert array.flags.c_contiguous, "addresses are computed from the shape alone"
+    return "cpu", 0, array.dtype.type, array.shape, array.__array_interface__["data"][0]

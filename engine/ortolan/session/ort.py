@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ortolan.config import SessionConfig
 from ortolan.errors import ProviderError, SessionError
-from ortolan.session.base import DTYPES, Array, Signature, Stop, TensorSpec
-from ortolan.session.binding import Binding
+from ortolan.session.base import DTYPES, Array, Bound, Signature, Stop, TensorSpec
+from ortolan.session.binding import Binding, InPlace
 from ortolan.session.providers import CUDA_GRAPHS, Provider, build_options, load_fault, session_options
 from ortolan.session.runtime import onnxruntime
 
@@ -123,26 +123,50 @@ class OrtSession:
 
     def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
         """Run the graph once; see `Session.run`."""
+
+        def answer(options: Any) -> Any:
+            if self._binding is None:
+                return self._session.run(self._output_names, feed, options)
+            return self._binding.run(feed, options)
+
+        return dict(zip(self._output_names, self._supervised(answer, feed, stop), strict=True))
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
+        """Tie inputs and outputs to arrays; see `Session.bind`."""
+        fed = {name: array for name, array in inputs.items() if not any(array is one for one in outputs.values())}
+        return _Bound(InPlace(self._session, inputs, outputs), fed, self._supervised)
+
+    def _supervised(self, call: Callable[[Any], Any], feed: Mapping[str, Array], stop: Stop | None) -> Any:
+        """Call ONNX Runtime: not after a fork, so that it can be stopped, and with its exceptions translated."""
         if os.getpid() != self._process:
             raise _forked(self._process)
-        if stop is None:
-            return self._run(feed, None)
-        options = onnxruntime().RunOptions()
-        stop.enter(options)
+        options: Any = None
+        if stop is not None:
+            options = onnxruntime().RunOptions()
+            stop.enter(options)
         try:
-            return self._run(feed, options)
-        finally:
-            stop.leave(options)
-
-    def _run(self, feed: Mapping[str, Array], options: Any) -> dict[str, Array]:
-        try:
-            if self._binding is None:
-                outputs = self._session.run(self._output_names, feed, options)
-            else:
-                outputs = self._binding.run(feed, options)
+            return call(options)
         except Exception as error:  # the same family as above
             raise _failed(feed, options is not None and options.terminate, error) from error
-        return dict(zip(self._output_names, outputs, strict=True))
+        finally:
+            if stop is not None:
+                stop.leave(options)
+
+
+class _Bound:
+    """Runs of a session over arrays that stay where they are; see `Bound`."""
+
+    def __init__(self, runs: InPlace, fed: dict[str, Array], supervised: Callable[..., Any]) -> None:
+        self._runs = runs
+        self._fed = fed
+        self._supervised = supervised
+
+    def run(self, stop: Stop | None = None) -> None:
+        self._supervised(self._runs.run, self._fed, stop)
+
+    def put(self, name: str, array: Array) -> None:
+        self._fed[name] = array
+        self._runs.put(name, array)
 
 
 def _forked(process: int) -> SessionError:

@@ -1,0 +1,304 @@
+"""Texts of many requests, written side by side: whoever comes or goes does so between two steps.
+
+A step admits requests, lets the decoder read a part of a prompt, lets every text that is written go on by a token, and
+tells what was written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ortolan.errors import OrtolanError, SessionError
+from ortolan.generation.decoder import Decoder
+from ortolan.generation.policy import (
+    LEAST_CHUNK,
+    MAX_REQUESTS,
+    MOST_CHUNK,
+    Limits,
+    check_fits,
+    chunk_for,
+    num_admitted,
+    plan_chunk,
+)
+from ortolan.generation.prefix import Prefixes
+from ortolan.generation.search import Step
+from ortolan.generation.seats import Request, Seat, Seats
+from ortolan.postprocess.activations import FloatArray
+from ortolan.session.base import Stop
+
+MEMORY = 0.2
+"""Weight of the last run in what runs are expected to take."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """What runs have taken lately.
+
+    Attributes:
+        step_seconds: A step of those who write; 0 before the first one.
+        token_seconds: A token of a prompt; 0 before the first one.
+    """
+
+    step_seconds: float = 0.0
+    token_seconds: float = 0.0
+
+    def saw_step(self, seconds: float) -> None:
+        """Take note of a step."""
+        self.step_seconds += (seconds - self.step_seconds) * (MEMORY if self.step_seconds else 1.0)
+
+    def saw_chunk(self, tokens: int, seconds: float) -> None:
+        """Take note of a part of a prompt; a short one says little, for it takes no less time than a longer one."""
+        if tokens >= LEAST_CHUNK:
+            change = seconds / tokens - self.token_seconds
+            self.token_seconds += change * (MEMORY if self.token_seconds else 1.0)
+
+
+@dataclass(slots=True)
+class Work:
+    """What was done since a scheduler was made.
+
+    Attributes:
+        steps: Runs in which texts went on.
+        rows: Texts that went on in them, each counted once a run.
+        chunks: Runs in which prompts were read.
+        read: Tokens of prompts that were read.
+        padding: Tokens of padding beside them.
+    """
+
+    steps: int = 0
+    rows: int = 0
+    chunks: int = 0
+    read: int = 0
+    padding: int = 0
+
+
+class Scheduler:
+    """Writes the texts of many requests. For one thread; it has none of its own.
+
+    Attributes:
+        limits: What all requests together may not exceed.
+        work: What was done.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        max_requests: int = MAX_REQUESTS,
+        chunk_tokens: int | None = None,
+        prefixes: Prefixes | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Begin without requests.
+
+        Args:
+            decoder: What reads, and gives logits. Nobody else may use it.
+            max_requests: How many requests write side by side.
+            chunk_tokens: How many tokens of prompts are read at a time; None for as many as hold nobody up for long.
+            prefixes: Prompts that were read before; None to read every prompt whole.
+            clock: Seconds from any moment on.
+        """
+        self.limits = Limits(decoder.layout, decoder.cache_bytes, max_requests)
+        self.work = Work()
+        self._decoder = decoder
+        self._chunk_tokens = chunk_tokens
+        self._prefixes = None if decoder.has_encoder else prefixes
+        self._clock = clock
+        self._pace = Pace()
+        self._waiting: deque[Request] = deque()
+        self._seats = Seats(decoder)
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that have no row yet."""
+        return len(self._waiting)
+
+    @property
+    def num_active(self) -> int:
+        """Requests that are read or written."""
+        return len(self._seats.taken)
+
+    def add(self, request: Request) -> None:
+        """Let a request wait for its turn.
+
+        Raises:
+            ConfigError: It alone needs more of the cache than there may be.
+        """
+        check_fits(request.need, self.limits)
+        self._waiting.append(request)
+
+    def step(self, stop: Stop | None = None) -> bool:
+        """Go on by a token.
+
+        Args:
+            stop: Ends the runs early when it is set; the requests in them fail.
+
+        Returns:
+            Whether there is more to do.
+        """
+        self._forget_cancelled()
+        self._admit(stop)
+        self._read(stop)
+        self._write(stop)
+        return bool(self._seats.taken or self._waiting)
+
+    def fail_all(self, error: OrtolanError) -> None:
+        """End all requests with an error."""
+        waiting, self._waiting = self._waiting, deque()
+        for request in waiting:
+            if not request.is_cancelled:
+                request.sink.failed(error)
+        self._forget_cancelled()
+        for seat in self._seats.taken:
+            seat.error = error
+        self._conclude([], self._seats.taken)
+
+    def _forget_cancelled(self) -> None:
+        if any(request.is_cancelled for request in self._waiting):
+            self._waiting = deque(request for request in self._waiting if not request.is_cancelled)
+        if gone := [seat for seat in self._seats.taken if seat.request.is_cancelled]:
+            self._seats.settle({}, gone)
+
+    def _admit(self, stop: Stop | None) -> None:
+        """Give seats to those whose turn it is."""
+        waiting = [request.need for request in islice(self._waiting, self.limits.max_requests)]
+        count = num_admitted(waiting, [seat.need for seat in self._seats.taken], self.limits)
+        if count and self._decoder.has_encoder:
+            count, _ = plan_chunk([need.encoded for need in waiting[:count]], self._budget())
+        if not count:
+            return
+        # prompts of similar length are read together
+        admitted = sorted((self._waiting.popleft() for _ in range(count)), key=lambda request: len(request.prompt))
+        self._seats.reserve([request.need for request in admitted])
+        if self._decoder.has_encoder:
+            try:
+                self._decoder.encode([request.source for request in admitted], stop)
+            except OrtolanError as error:
+                self._seats.reserve()
+                for request in admitted:
+                    request.sink.failed(error)
+                return
+        for request in admitted:
+            seat = self._seats.give(request)
+            if self._prefixes is not None:
+                seat.num_read = self._prefixes.copy(request.prompt, self._decoder.cache, seat.first)
+
+    def _read(self, stop: Stop | None) -> None:
+        """Let the decoder read prompts, those that came first, as far as the budget goes."""
+        budget = self._budget()
+        while budget > 0 and (reading := self._seats.reading):
+            count, width = plan_chunk([seat.num_left for seat in reading], budget)
+            self._read_chunk(reading[:count], width, stop)
+            budget -= max(count * width, LEAST_CHUNK)
+
+    def _read_chunk(self, group: Sequence[Seat], width: int, stop: Stop | None) -> None:
+        parts = [seat.request.prompt[seat.num_read : seat.num_read + width] for seat in group]
+        begun = self._clock()
+        logits = self._run(group, parts, stop)
+        if logits is None:
+            self._conclude([], group)
+            return
+        self._pace.saw_chunk(len(group) * width, self._clock() - begun)
+        num_tokens = sum(map(len, parts))
+        self.work.chunks += 1
+        self.work.read += num_tokens
+        self.work.padding += len(group) * width - num_tokens
+        for seat, part in zip(group, parts, strict=True):
+            seat.num_read += len(part)
+            if self._prefixes is not None and not seat.num_left:
+                self._prefixes.keep(seat.request.prompt, self._decoder.cache, seat.first)
+        self._conclude([(seat, logits[n : n + 1]) for n, seat in enumerate(group) if not seat.num_left])
+
+    def _write(self, stop: Stop | None) -> None:
+        """Let all texts go on whose prompt was read; what was guessed of one is read along if it is alone."""
+        seconds = 0.0
+        answers: list[tuple[Seat, FloatArray]] = []
+        failed: list[Seat] = []
+        for group in self._seats.runs():
+            rows = [tokens for seat in group for tokens in seat.reads]
+            if len(rows) > 1:
+                rows = [tokens[:1] for tokens in rows]
+            begun = self._clock()
+            logits = self._run(group, rows, stop, every_place=True)
+            if logits is None:
+                failed += group
+                continue
+            seconds += self._clock() - begun
+            self.work.steps += 1
+            self.work.rows += len(rows)
+            answers += _shared_out(group, logits)
+        if answers:
+            self._pace.saw_step(seconds)
+        self._conclude(answers, failed)
+
+    def _run(
+        self, group: Sequence[Seat], rows: Sequence[Sequence[int]], stop: Stop | None, *, every_place: bool = False
+    ) -> FloatArray | None:
+        """Ask the decoder; None if that failed, and with it all requests of the run."""
+        requests = (0, 0)
+        if self._decoder.has_encoder:
+            start = self._seats.taken.index(group[0])
+            requests = (start, start + len(group))
+        try:
+            return self._decoder.run(group[0].first, rows, requests=requests, every_place=every_place, stop=stop)
+        except OrtolanError as error:
+            for seat in group:
+                seat.error = error
+            return None
+
+    def _conclude(self, answers: Sequence[tuple[Seat, FloatArray]], failed: Sequence[Seat] = ()) -> None:
+        """Ask searches what goes on, free the seats of those who are done, and tell them."""
+        steps: dict[Seat, Step] = {}
+        gone = list(failed)
+        for seat, logits in answers:
+            step = self._next(seat, logits)
+            if step is not None and step.tokens:
+                steps[seat] = step
+            else:
+                gone.append(seat)
+        self._seats.settle(steps, gone)
+        for seat in gone:
+            if seat.error is not None:
+                seat.request.sink.failed(seat.error)
+            else:
+                seat.request.sink.done(seat.request.search.written)
+
+    def _next(self, seat: Seat, logits: FloatArray) -> Step | None:
+        """Ask the search of a request what goes on; None if it fails, which is no matter of others."""
+        request = seat.request
+        try:
+            step = request.search.advance(logits)
+            request.sink.wrote(request.search.ids)
+        except OrtolanError as error:
+            seat.error = error
+            return None
+        except Exception as error:  # noqa: BLE001  # a bug in one request must not take the others along
+            seat.error = SessionError("a text requested", f"writing it failed: {error!r}", "please report this")
+            seat.error.__cause__ = error
+            return None
+        if refused := logits.shape[1] - step.kept:
+            self._decoder.cache.drop(seat.first, seat.first + len(seat.places), refused)
+        return step
+
+    def _budget(self) -> int:
+        """Tokens of prompts, padding counted, that may be read in a step."""
+        if self._chunk_tokens is not None:
+            return self._chunk_tokens
+        if not self._seats.writing:
+            return MOST_CHUNK
+        return chunk_for(self._pace.step_seconds, self._pace.token_seconds)
+
+
+def _shared_out(group: Sequence[Seat], logits: FloatArray) -> list[tuple[Seat, FloatArray]]:
+    """Give each request the logits of its texts, in their order, float32 [texts, places, V]."""
+    shares, first = [], 0
+    for seat in group:
+        share = logits[first : first + len(seat.places)]
+        is_in_order = seat.places == list(range(len(seat.places)))
+        shares.append((seat, share if is_in_order else share[seat.places]))
+        first += len(seat.places)
+    return shares
