@@ -159,6 +159,7 @@ def test_likelihoods_of_beams_may_be_made_whole_again(options: dict[str, Any]):
         {"temperature": 0.5, "top_k": 12},
         {"temperature": 2.0, "top_p": 0.9, "eos_token_id": [1, 2, 3]},
         {"min_p": 0.05},
+        {"top_k": 1, "eos_token_id": [1, 2, 3, 4, 5]},
     ],
     ids=str,
 )
@@ -188,6 +189,21 @@ def test_likelihoods_are_those_of_transformers():
         assert text.logprobs[place] == pytest.approx(expected[text.ids[place]].item(), abs=1e-4)
         assert [one for one, _ in text.top_logprobs[place]] == tokens.tolist()
         np.testing.assert_allclose([one for _, one in text.top_logprobs[place]], values, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_beams_go_on_where_most_tokens_end_a_text(number: int):
+    ends = list(range(1, 50))
+    for prompt in PROMPTS:
+        same(
+            prompt,
+            max_new_tokens=12,
+            num_beams=number,
+            length_penalty=4.0,
+            early_stopping="never",
+            eos_token_id=ends,
+            do_sample=False,
+        )
 
 
 def test_stop_strings_end_beams_as_in_transformers():

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ortolan.generation.constraint import Constraint
 from ortolan.generation.logits import NEVER, check_finite
+from ortolan.generation.lookup import draft
 from ortolan.generation.sampling import candidates, draw
 from ortolan.generation.search import Alternatives, Step, Terms, Written, check_choice, measured
 from ortolan.generation.stopping import Reason
 from ortolan.postprocess.activations import FloatArray
-
-if TYPE_CHECKING:
-    from ortolan.generation.constraint import Constraint
 
 
 @dataclass(slots=True)
@@ -122,8 +120,6 @@ class RowSearch:
         most = min(config.prompt_lookup_num_tokens or 0, self._terms.longest - len(ids) - 1)
         if most < 1 or self.max_rows > 1:
             return []
-        from ortolan.generation.lookup import draft
-
         return draft(ids, most, config.max_matching_ngram_size, eos=config.eos_token_id)
 
     def _told(self, row: _Row) -> Written:

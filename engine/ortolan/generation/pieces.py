@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from functools import partial
 
-from ortolan.generation.values import UNFINISHED
 from ortolan.generation.stopping import Decode
+from ortolan.generation.values import UNFINISHED
 from ortolan.tokenize import Tokenizer
 
 KEPT = 8

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from ortolan.errors import ConfigError, InputTooLongError
 from ortolan.generation.config import GenerationConfig
+from ortolan.generation.constraint import Constraint
 from ortolan.generation.logits import processed
 from ortolan.generation.sampling import best
 from ortolan.generation.stopping import Decode, Reason, ending
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Array
-
-if TYPE_CHECKING:
-    from ortolan.generation.constraint import Constraint
 
 Alternatives = tuple[tuple[int, float], ...]
 """Tokens and their log-probabilities, the likeliest first."""
