@@ -5,7 +5,7 @@ inputs.py -> request.py -> tokenize.py -> batch/ -> session/ (by forward.py and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +15,8 @@ from typing import Any
 from ortolan.config import BatchConfig
 from ortolan.errors import ConfigError, InvalidInputError, NonFiniteError, OrtolanError, RequestError, UnknownTaskError
 from ortolan.forward import Row, forward
-from ortolan.generation.loop import generate
+from ortolan.generation.loop import Writer, check_one_text, generate, stream
+from ortolan.generation.pieces import pieces
 from ortolan.inputs import Stream, as_list, as_stream, is_one
 from ortolan.locate import cache_folder, locate
 from ortolan.model import Model
@@ -26,6 +27,9 @@ from ortolan.tokenize import Encoding, Tokenizer, Truncation
 
 CALL_OPTIONS = (*BATCH_OPTIONS, "progress")
 """Options that every pipeline has."""
+
+WRITER_OPTIONS = (*CALL_OPTIONS, "cache_bytes")
+"""Options that every pipeline has whose task writes."""
 
 
 def pipeline(
@@ -95,6 +99,8 @@ class _Call:
     task_options: Any
     truncation: Truncation
     batching: BatchConfig
+    is_strict: bool
+    cache_bytes: int | None
     stream_window: int
     shows_progress: bool
 
@@ -124,6 +130,7 @@ class Pipeline:
         task: Name of the task.
         model: The loaded model.
         tokenizer: What tokenizes for it.
+        writer: What writes, with the prompts that it has kept; None where the task does not write.
     """
 
     def __init__(
@@ -132,14 +139,15 @@ class Pipeline:
         self._task = task
         self.model = model
         self.tokenizer = tokenizer
-        self._writer: Writes[Any] | None = task if isinstance(task, Writes) else None
+        self._writes: Writes[Any] | None = task if isinstance(task, Writes) else None
+        self.writer = None if self._writes is None else Writer(model, tokenizer)
         artifact = model.artifact
         self._facts = ModelFacts(
             artifact.config,
             artifact.id2label,
             tokenizer,
             artifact.pooling,
-            {} if self._writer is None else artifact.generation_config,
+            {} if self.writer is None else artifact.generation_config,
         )
         self._defaults = dict(defaults)
         self._default_options = self._task_options(defaults, None)
@@ -153,7 +161,7 @@ class Pipeline:
     @property
     def writes(self) -> bool:
         """Whether the task writes texts, token by token."""
-        return self._writer is not None
+        return self.writer is not None
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Answer one input, a list, or a stream.
@@ -192,6 +200,60 @@ class Pipeline:
         with closing(Bar(len(payloads), self.task, shows_rate=True)) as bar:
             return self._task.present(self._run(payloads, call, 0, bar), None, options)
 
+    def stream(self, prompt: Any, **options: Any) -> Generator[str, None, None]:
+        """Write one text, and tell it as it is written; for tasks that write.
+
+        Args:
+            prompt: What is to be continued or answered: one input, as for a call.
+            options: As for a call; those that say what is returned of a text change nothing.
+
+        Returns:
+            A generator of pieces of what is written, without the prompt. None ends within a character, or within a
+            stop string. Closing the generator, or forgetting it, ends the writing.
+
+        Raises:
+            ConfigError: A task that does not write, several texts or beams, or as for a call.
+            InvalidInputError, InputTooLongError: As for a call; or it is a list, or a stream.
+            NonFiniteError, SessionError: As for a call; from the iterator.
+        """
+        if self.writer is None or self._writes is None:
+            raise ConfigError("a stream requested", f"{self.task} does not write", "call the pipeline itself")
+        inputs, options = self._task.arguments([prompt], options)
+        call = self._options(options) if options else self._default_call
+        if not is_one(inputs):
+            raise InvalidInputError("a stream requested", "got several inputs", "send one; start a stream for each")
+        payload = self._task.parse(inputs, None)
+        [[encoding]] = self._task.encode([payload], self._facts, call.task_options, call.truncation, None)
+        config, decoding = self._writes.writing(call.task_options), self._writes.decoding(call.task_options)
+        check_one_text(config)
+        told = pieces(
+            self.tokenizer,
+            config.stop_strings,
+            skip_special_tokens=decoding.skips_special,
+            cleans_up=decoding.cleans_up,
+        )
+        return stream(
+            self.writer, encoding, config, told, cache_bytes=call.cache_bytes, reuses_prefixes=not call.is_strict
+        )
+
+    async def astream(self, prompt: Any, **options: Any) -> AsyncIterator[str]:
+        """Do what `stream` does for an event loop: the writing is done in threads, and does not hold it up.
+
+        Args:
+            prompt: As for `stream`.
+            options: As for `stream`.
+
+        Yields:
+            As `stream`.
+
+        Raises:
+            OrtolanError: As `stream`, with the first piece.
+        """
+        from ortolan.generation.asynchronous import in_threads
+
+        async for piece in in_threads(lambda: self.stream(prompt, **options)):
+            yield piece
+
     def attempt(self, items: Sequence[object], first: int = 0, **options: Any) -> list[Any]:
         """Answer what can be answered of a list, and say of the rest why not.
 
@@ -223,7 +285,7 @@ class Pipeline:
             ConfigError: An option that the task does not have, or with a value that is not allowed; or a task that
                 writes, whose graph runs many times.
         """
-        if self._writer is not None:
+        if self.writer is not None:
             raise ConfigError(
                 f"rows of the task '{self.task}' requested", "it writes token by token", "call the pipeline itself"
             )
@@ -302,29 +364,36 @@ class Pipeline:
         task, facts = self._task, self._facts
         groups = task.encode(payloads, facts, call.task_options, call.truncation, first)
         places = [(owner, place) for owner, group in enumerate(groups) for place in range(len(group))]
-        waiting: list[dict[int, Row]] = [{} for _ in groups]
+        waiting: list[dict[int, Sequence[Row]]] = [{} for _ in groups]
         results: list[Any] = [None] * len(payloads)
         answered = 0
         encodings = [encoding for group in groups for encoding in group]
-        for position, row in self._answered(encodings, call):
+        for position, found in self._answered(encodings, call):
             owner, place = places[position]
             rows = waiting[owner]
-            rows[place] = row
+            rows[place] = found
             if len(rows) == len(groups[owner]):  # decoded at once: outputs of a whole list may not fit into memory
                 waiting[owner] = {}
-                in_order = [rows[place] for place in range(len(rows))]
+                in_order = [row for place in range(len(rows)) for row in rows[place]]
                 results[owner] = task.decode(payloads[owner], in_order, facts, call.task_options)
                 answered += 1
                 if bar is not None:
                     bar.show(answered)
         return results
 
-    def _answered(self, encodings: Sequence[Encoding], call: _Call) -> Iterator[tuple[int, Row]]:
-        """Ask the graph, once for each row, or for a text that is written, once for each token."""
-        if self._writer is not None:
-            settings = self._writer.writing(call.task_options)
-            return generate(self.model, self.tokenizer, encodings, settings, call.batching)
-        return forward(self.model, self.tokenizer, encodings, call.batching)
+    def _answered(self, encodings: Sequence[Encoding], call: _Call) -> Iterator[tuple[int, Sequence[Row]]]:
+        """Ask the graph: once for each row; or once for each token of a row's texts, where they are written."""
+        if self.writer is None or self._writes is None:
+            answered = forward(self.model, self.tokenizer, encodings, call.batching)
+            return ((position, [row]) for position, row in answered)
+        return generate(
+            self.writer,
+            encodings,
+            self._writes.writing(call.task_options),
+            call.batching,
+            cache_bytes=call.cache_bytes,
+            reuses_prefixes=not call.is_strict,
+        )
 
     def _stream(self, stream: Stream, call: _Call) -> Iterator[Any]:
         with (
@@ -344,29 +413,32 @@ class Pipeline:
 
     def _options(self, options: Mapping[str, object]) -> _Call:
         merged = {**self._defaults, **options}
-        size, strict = merged.get("batch_size"), merged.get("strict_batching", False)
+        size, strict, cache = merged.get("batch_size"), merged.get("strict_batching", False), merged.get("cache_bytes")
         return _Call(
             self._task_options(options, self._default_options),
             self.tokenizer.truncation(
                 merged.get("truncation"),
                 # of a task that writes, it is the length of what is written
-                merged.get("max_length") if self._writer is None else None,
+                merged.get("max_length") if self.writer is None else None,
                 default=self._task.truncation,
             ),
             _batching(size, strict),
+            strict is True,
+            None if cache is None else whole_number("cache_bytes", cache),
             size if isinstance(size, int) else 1,
             true_or_false("progress", merged.get("progress", False)),
         )
 
     def _task_options(self, options: Mapping[str, object], base: Any) -> Any:
-        known = (*self._task.option_names, *CALL_OPTIONS)
+        of_all = CALL_OPTIONS if self.writer is None else WRITER_OPTIONS
+        known = (*self._task.option_names, *of_all)
         if unknown := [name for name in options if name not in known]:
             raise ConfigError(
                 f"option {', '.join(map(repr, unknown))} requested",
                 f"{self.task} has no such option",
                 f"it has {', '.join(known)}",
             )
-        others = (*LENGTH_OPTIONS, *CALL_OPTIONS) if self._writer is None else ("truncation", *CALL_OPTIONS)
+        others = (*LENGTH_OPTIONS, *of_all) if self.writer is None else ("truncation", *of_all)
         own = {name: value for name, value in options.items() if name not in others}
         return self._task.options(own, self._facts, base)
 

@@ -142,8 +142,10 @@ class Scheduler:
         """
         self._forget_cancelled()
         self._admit(stop)
+        is_anyone_writing = bool(self._seats.writing)
         self._read(stop)
-        self._write(stop)
+        if is_anyone_writing:  # else a first token would be told only together with the second
+            self._write(stop)
         return bool(self._seats.taken or self._waiting)
 
     def fail_all(self, error: OrtolanError) -> None:

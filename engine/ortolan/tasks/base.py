@@ -127,6 +127,19 @@ class Task(Protocol[Payload, Options]):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How the tokens of a text that was written become text.
+
+    Attributes:
+        skips_special: Whether special tokens are left out.
+        cleans_up: Whether spaces before punctuation are taken out; None for what the tokenizer says.
+    """
+
+    skips_special: bool = True
+    cleans_up: bool | None = None
+
+
 @runtime_checkable
 class Writes(Protocol[WriteOptions]):
     """A task whose rows go to a model that writes, and come back with `sequences`; see `ortolan.generation.loop`.
@@ -136,6 +149,9 @@ class Writes(Protocol[WriteOptions]):
 
     def writing(self, options: WriteOptions) -> GenerationConfig:
         """Say how the rows of a call are written on."""
+
+    def decoding(self, options: WriteOptions) -> Decoding:
+        """Say how what is written becomes text."""
 
 
 def one_input(args: Sequence[Any], options: Mapping[str, object]) -> tuple[Any, dict[str, object]]:

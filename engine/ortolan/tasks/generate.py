@@ -12,7 +12,7 @@ from ortolan.forward import Row
 from ortolan.generation.config import OPTIONS, GenerationConfig, read_settings
 from ortolan.generation.conflicts import requested
 from ortolan.request import TextInput, parse_single_text
-from ortolan.tasks.base import ModelFacts, one_input, one_or_all, place, true_or_false, whole_number
+from ortolan.tasks.base import Decoding, ModelFacts, one_input, one_or_all, place, true_or_false, whole_number
 from ortolan.tasks.text2text import check_not_empty, warn_of_neglect, with_logprobs, with_stop_strings
 from ortolan.tokenize import Encoding, Truncation
 
@@ -157,6 +157,10 @@ class Generate:
     def writing(self, options: GenerateOptions) -> GenerationConfig:
         """Say how the prompts are continued; see `Writes.writing`."""
         return _lengthened(options)
+
+    def decoding(self, options: GenerateOptions) -> Decoding:
+        """Say how what is written becomes text; see `Writes.decoding`."""
+        return Decoding(options.skips_special, options.cleans_up)
 
     def decode(
         self, payload: TextInput | Chat, rows: Sequence[Row], facts: ModelFacts, options: GenerateOptions

@@ -11,7 +11,7 @@ from ortolan.forward import Row
 from ortolan.generation.config import OPTIONS, GenerationConfig, read_settings
 from ortolan.generation.conflicts import requested
 from ortolan.request import TextInput, parse_single_text
-from ortolan.tasks.base import ModelFacts, one_input, place, true_or_false
+from ortolan.tasks.base import Decoding, ModelFacts, one_input, place, true_or_false
 from ortolan.teacher_forcing import decoder_start_id
 from ortolan.tokenize import Encoding, Tokenizer, Truncation
 
@@ -99,6 +99,10 @@ class Text2Text:
     def writing(self, options: Text2TextOptions) -> GenerationConfig:
         """Say how the rows are answered; see `Writes.writing`."""
         return options.writing
+
+    def decoding(self, options: Text2TextOptions) -> Decoding:
+        """Say how what is written becomes text; see `Writes.decoding`."""
+        return Decoding(cleans_up=options.cleans_up)
 
     def decode(self, payload: TextInput, rows: Sequence[Row], facts: ModelFacts, options: Text2TextOptions) -> Any:
         """Turn what was written into text; see `Task.decode`."""
