@@ -32,6 +32,7 @@ LAYERS = (
     {"artifact", "tokenize", "locate"},
     {"foreign", "hub", "machine"},
     {"manifest", "graph_file", "layouts", "chat", "tensors", "teacher_forcing"},
+    {"positions"},
     {"session", "batch", "postprocess", "timing"},
     {"request", "response", "config", "progress", "inputs"},
     {"errors", "version"},

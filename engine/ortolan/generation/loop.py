@@ -14,6 +14,7 @@ from ortolan.generation.decoder import Decoder, vocabulary_of
 from ortolan.generation.pieces import Pieces
 from ortolan.generation.policy import MAX_REQUESTS, MOST_CHUNK
 from ortolan.generation.prefix import Prefixes
+from ortolan.generation.rereading import writing_graphs
 from ortolan.generation.scheduler import Scheduler
 from ortolan.generation.search import Written, begin, outputs
 from ortolan.generation.seats import Request, Sink
@@ -32,7 +33,7 @@ class Writer:
         """Read what the graphs want.
 
         Args:
-            model: With graphs that work on a cache.
+            model: A model that writes.
             tokenizer: Reads what was written, where a stop string is looked for.
             prefixes: To be shared with others that have the same model.
 
@@ -42,7 +43,8 @@ class Writer:
         self.prefixes = Prefixes() if prefixes is None else prefixes
         self._model = model
         self._tokenizer = tokenizer
-        self._vocabulary = vocabulary_of(model.graphs)
+        self._graphs = writing_graphs(model)
+        self._vocabulary = vocabulary_of(self._graphs)
 
     def scheduler(
         self,
@@ -62,7 +64,7 @@ class Writer:
         """
         artifact = self._model.artifact
         decoder = Decoder(
-            self._model.graphs, artifact.config, max_length=artifact.manifest.max_length, cache_bytes=cache_bytes
+            self._graphs, artifact.config, max_length=artifact.manifest.max_length, cache_bytes=cache_bytes
         )
         prefixes = self.prefixes if reuses_prefixes else None
         return Scheduler(decoder, max_requests=max_requests, chunk_tokens=chunk_tokens, prefixes=prefixes)
