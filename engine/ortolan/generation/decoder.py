@@ -15,7 +15,7 @@ from ortolan.generation.cross import MASK, CrossCache
 from ortolan.generation.layout import CROSS, PAST, PRESENT, read_layout
 from ortolan.positions import buckets_of
 from ortolan.postprocess.activations import FloatArray
-from ortolan.session.base import Array, Bound, Session, Stop
+from ortolan.session.base import Array, Bound, InPlaceSession, Stop
 from ortolan.session.memory import usable_bytes
 
 SHARE = 4
@@ -73,7 +73,7 @@ class Decoder:
 
     def __init__(
         self,
-        graphs: Mapping[str, Session],
+        graphs: Mapping[str, InPlaceSession],
         config: Mapping[str, Any],
         *,
         max_length: int,
@@ -228,7 +228,7 @@ class Decoder:
             )
 
 
-def vocabulary_of(graphs: Mapping[str, Session]) -> int:
+def vocabulary_of(graphs: Mapping[str, InPlaceSession]) -> int:
     """Tell how many tokens a model that writes has logits for.
 
     Args:
@@ -262,5 +262,5 @@ def relative_buckets(by_distance: IntArray, places: IntArray, total: int) -> Int
     return found
 
 
-def _decoder_of(graphs: Mapping[str, Session]) -> Session:
+def _decoder_of(graphs: Mapping[str, InPlaceSession]) -> InPlaceSession:
     return graphs["decoder"] if "decoder" in graphs else graphs["model"]

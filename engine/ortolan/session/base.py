@@ -136,6 +136,10 @@ class Session(Protocol):
             SessionError: The run failed, `stop` ended it, or the session was loaded before a fork.
         """
 
+
+class InPlaceSession(Session, Protocol):
+    """A loaded graph that can write its outputs where its inputs are."""
+
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
         """Tie inputs and outputs to arrays in main memory, for runs that follow each other.
 
