@@ -53,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen.artifact = Path(folder) / "sentiment"
             export(CHECKPOINT, chosen.artifact)
         model = Model.load(chosen.artifact, "cpu", "int8")
-    rows, lengths = (QUICK_ROWS, QUICK_LENGTHS) if chosen.quick else (ROWS, LENGTHS)
-    rounds, calls = (3, 2) if chosen.quick else (ROUNDS, CALLS)
-    cases = measure(model, rows, lengths, rounds, calls)
+        rows, lengths = (QUICK_ROWS, QUICK_LENGTHS) if chosen.quick else (ROWS, LENGTHS)
+        rounds, calls = (3, 2) if chosen.quick else (ROUNDS, CALLS)
+        cases = measure(model, rows, lengths, rounds, calls)
     for width, found in cases.items():
         print(f"\n{model.num_threads // int(width)} side by side, threads of each: {width}; median milliseconds\n")
         head = ["rows \\ tokens", *map(str, lengths)]

@@ -102,12 +102,18 @@ TOKENIZERS = {
     "albert": "unigram after bert",
     "deberta-v2": "unigram after bert",
     "t5": "unigram of t5",
+    "mt5": "unigram of t5",
+    "mbart": "unigram",
+    "marian": "unigram of t5",
+    "llama": "byte level of gpt2",
+    "mistral": "byte level of gpt2",
+    "qwen2": "byte level of gpt2",
+    "qwen3": "byte level of gpt2",
     # beyond the architectures with a file of their own
     "camembert": "unigram",
     "roformer": "wordpiece",
     "convbert": "wordpiece",
     "nystromformer": "wordpiece",
-    "mbart": "unigram",
     "opt": "byte level",
     "eurobert": "byte level after bert",
     "xlm-roberta-xl": "unigram",
@@ -119,8 +125,6 @@ TOKENIZERS = {
     "rembert": "unigram after bert",
     "fnet": "unigram after bert",
     "funnel": "wordpiece",
-    "qwen2": "byte level of gpt2",
-    "llama": "byte level of gpt2",
     "gpt_neox": "byte level of gpt2",
 }
 """Kind of tokenizer for each `model_type` that the zoo holds."""
@@ -138,14 +142,22 @@ SIZES: dict[str, dict[str, Any]] = {
         "share_att_key": True,
         "type_vocab_size": 0,
     },
-    "gpt2": {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_inner": 96, "n_positions": MAX_LENGTH},
-    "t5": {"d_model": 48, "d_kv": 12, "d_ff": 96, "num_layers": 2, "num_heads": 4, "initializer_factor": 0.5},
+    "gpt2": {
+        "n_embd": 48,
+        "n_layer": 2,
+        "n_head": 2,
+        "num_attention_heads": 2,
+        "n_inner": 96,
+        "n_positions": MAX_LENGTH,
+    },
+    "t5": {"d_model": 48, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 4, "initializer_factor": 0.5},
     "bart": {
         "d_model": 48,
         "encoder_layers": 2,
         "decoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
+        "num_attention_heads": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
         "encoder_ffn_dim": 96,
         "decoder_ffn_dim": 96,
         "init_std": 0.15,
@@ -166,11 +178,14 @@ SIZES: dict[str, dict[str, Any]] = {
         "d_inner": 96,
         "block_sizes": [1, 1, 1],
     },
-    "llama": {"num_key_value_heads": 2},
-    "qwen2": {"num_key_value_heads": 2},
+    "llama": {"num_key_value_heads": 2, "head_dim": 16},
+    "mistral": {"num_key_value_heads": 2, "head_dim": 16, "sliding_window": 8},
+    "qwen2": {"num_key_value_heads": 2, "head_dim": 16},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     "opt": {"word_embed_proj_dim": 48, "ffn_dim": 96},
 }
-SIZES["mbart"] = SIZES["bart"]
+SIZES["mbart"] = SIZES["marian"] = SIZES["bart"]
+SIZES["mt5"] = SIZES["t5"]
 
 
 def tokenizer_for(model_type: str) -> Any:
@@ -205,7 +220,7 @@ def config_for(model_type: str, **overrides: Any) -> Any:
         for name in ("pad", "bos", "eos")
         if getattr(tokenizer, f"{name}_token_id") is not None
     }
-    if model_type in ("bart", "mbart", "t5"):
+    if model_type in ("bart", "mbart", "marian", "t5", "mt5"):
         special["decoder_start_token_id"] = special.get("bos_token_id", special["pad_token_id"])
     sizes = {**SMALL, **SIZES.get(model_type, {}), **special, "num_labels": 3, **overrides}
     given = {name: value for name, value in sizes.items() if value is not None}

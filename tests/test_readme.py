@@ -1,4 +1,4 @@
-"""Standing guards: what is registered is in the README, and docs/engine.md says what is true of the engine."""
+"""Standing guards: what is registered is in the README, and the pages in docs say what is true."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 
 import ortolan
 from ortolan.batch.counters import Counters
+from ortolan.generation.config import OPTIONS
 from ortolan.session.providers import PROVIDERS
 from ortolan.tasks.registry import ALIASES, TASKS
 from ortolan_exporters.architectures.registry import ARCHITECTURES
@@ -22,6 +23,7 @@ from tests.engine.damage import GOLDEN
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 ENGINE = (Path(__file__).parents[1] / "docs" / "engine.md").read_text(encoding="utf-8")
+GENERATION = (Path(__file__).parents[1] / "docs" / "generation.md").read_text(encoding="utf-8")
 ROWS = [line for line in README.splitlines() if line.startswith("| ")]
 
 
@@ -51,6 +53,10 @@ def test_the_defaults_of_the_engine_are_those_of_its_page() -> None:
     assert {field.name: getattr(settings, field.name) for field in fields(settings)} == {
         name: ast.literal_eval(default) for name, default in rows.items()
     }
+
+
+def test_every_option_of_generation_is_on_its_page() -> None:
+    assert [name for name in OPTIONS if f"`{name}`" not in GENERATION] == []
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,12 @@ class Choice:
 
 
 def attention_forms(record: PrecisionRecord) -> dict[str, Graph]:
-    """Graphs of a precision by the name of their attention form: first the one chosen at export, then those kept."""
+    """Graphs of a precision by the name of their attention form: first the one chosen at export, then those kept.
+
+    None where a precision has several graphs, each in the form that was chosen.
+    """
+    if "model" not in record.graphs:
+        return {}
     chosen = next((str(measured["attention"]) for measured in record.providers.values()), AS_EXPORTED)
     return {chosen: record.graphs["model"]} | {name: graph for name, graph in record.forms.items() if name != chosen}
 

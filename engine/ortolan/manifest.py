@@ -13,10 +13,13 @@ from ortolan.request import TextInput
 from ortolan.session.base import Signature, TensorSpec
 
 MANIFEST_NAME = "ortolan.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised when an older reader could no longer understand a manifest. Old formats are read for ever."""
 
 EXPORT_AGAIN = "export the checkpoint again"
+
+ROLES = ({"model"}, {"encoder", "decoder"})
+"""Which graphs a precision may consist of."""
 
 QUALITY_NUMBERS = {
     "labels": ("label_agreement", "mean_probability_difference", "max_probability_difference"),
@@ -64,7 +67,7 @@ class PrecisionRecord:
     """One precision of the model, with the evidence for it.
 
     Attributes:
-        graphs: The graphs it needs, by role; an encoder has one, "model".
+        graphs: The graphs it needs, by role: "model", or "encoder" and "decoder".
         providers: For each provider measured: attention form, disabled optimizers and the times that decided.
         parity: Differences to torch.
         quality: How the answers differ from torch's: its `measure` says whether as labels or as directions of
@@ -248,7 +251,7 @@ def _parse_precision(
     entry: Mapping[str, Any], files: Mapping[str, FileRecord], num_golden_inputs: int
 ) -> PrecisionRecord:
     graphs, forms = _parse_graphs(entry["graphs"]), _parse_graphs(entry["forms"])
-    _expect("model" in graphs, "it has no graph 'model'")
+    _expect(set(graphs) in ROLES, f"its graphs are {', '.join(graphs) or 'none'}")
     unknown = [graph.file for graph in (*graphs.values(), *forms.values()) if graph.file not in files]
     if unknown:
         raise ValueError(f"no hash for {unknown}")

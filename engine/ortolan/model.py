@@ -41,7 +41,7 @@ from ortolan.session.providers import (
     provider_named,
 )
 from ortolan.session.shared import open_shared
-from ortolan.teacher_forcing import decoder_start_id, shift_right
+from ortolan.teacher_forcing import decoder_start_id, is_cached, shift_right, whole_texts
 from ortolan.tokenize import Tokenizer
 
 DECODER_IDS = "decoder_input_ids"
@@ -84,6 +84,8 @@ class Model:
         num_threads: Threads of one run.
         tuned_seconds: What `ortolan tune` found runs to take on this machine, by rows and length; empty without it.
         sequence_outputs: Outputs [B, S, ...], which have a value for each token.
+        graphs: Its loaded graphs: "model" alone, or "encoder" and "decoder". Those of a model that writes work on a
+            cache that is handed in; the model itself hands in an empty one, and answers whole texts.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Model:
         num_threads: int = 1,
         tuned_seconds: Mapping[tuple[int, int], float] | None = None,
         open_widths: Callable[[Sequence[int]], Mapping[int, Session]] | None = None,
+        graphs: Mapping[str, Session] | None = None,
     ) -> None:
         """Bind a session to what belongs to it; `load` is the usual way to get a model.
 
@@ -109,6 +112,7 @@ class Model:
             num_threads: Threads of one run of the session.
             tuned_seconds: What `ortolan tune` found runs to take, by rows and length.
             open_widths: Loads the graph for several numbers of threads.
+            graphs: What `session` is made of, by role, where that is more than a lone graph.
         """
         self.artifact = artifact
         self.tokenizer = tokenizer
@@ -118,6 +122,7 @@ class Model:
         self.tuned_seconds = dict(tuned_seconds or {})
         self._open_widths = open_widths
         self._session = session
+        self.graphs = {"model": session} if graphs is None else dict(graphs)
         self._inputs = {spec.name: spec for spec in session.signature.inputs}
         self.sequence_outputs = frozenset(
             # an axis that varies and is not the first one counts tokens; labels and vectors have a length of their own
@@ -186,16 +191,17 @@ class Model:
             chosen, reason = _choose(artifact, row, wanted) if choice is None else (choice.way.precision, choice.reason)
             try:
                 num_threads = config.num_threads or (way.num_threads if way else usable_threads())
-                session = open_session(artifact, row, config, chosen, way)
+                graphs = open_graphs(artifact, row, config, chosen, way)
                 model = cls(
                     artifact,
                     tokenizer,
-                    session,
+                    whole_texts(graphs, artifact.config),
                     chosen,
                     "; ".join([*failures, reason]),
                     num_threads=num_threads,
                     tuned_seconds=choice.seconds if choice and num_threads == choice.way.num_threads else None,
                     open_widths=partial(_open_widths, artifact, row, config, chosen, way),
+                    graphs=graphs,
                 )
                 if config.provider == "auto" and row.name != "cpu":
                     model._probe()  # a provider may load a graph and then have no kernel for this device
@@ -323,23 +329,36 @@ class Model:
 
 def open_session(
     artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision, way: Way | None = None
-) -> OrtSession:
-    """Load the graph of one precision, after checking its hash, and its signature after that.
+) -> Session:
+    """Load the graphs of one precision as what reads whole texts; see `open_graphs`."""
+    return whole_texts(open_graphs(artifact, provider, config, precision, way), artifact.config)
+
+
+def open_graphs(
+    artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision, way: Way | None = None
+) -> dict[str, OrtSession]:
+    """Load the graphs of one precision, by role, after checking their hashes, and their signatures after that.
 
     Args:
-        artifact: Where the graph is.
-        provider: Where it shall run.
+        artifact: Where the graphs are.
+        provider: Where they shall run.
         config: Threads, device, cache.
-        precision: Which graph.
+        precision: Which graphs.
         way: How to run it; by default as the export found best, with all threads. Threads in `config` go first.
 
     Raises:
         HashMismatchError: The file differs from what was exported.
         SignatureError: The graph is not the one that the manifest describes, or without manifest not one to run.
     """
-    graph, disabled = _graph_of(artifact, provider, precision, way)
+    graphs, disabled = _graphs_of(artifact, provider, precision, way)
     if way is not None and config.num_threads is None:
         config = replace(config, num_threads=way.num_threads)
+    return {role: _open(artifact, provider, config, graph, disabled) for role, graph in graphs.items()}
+
+
+def _open(
+    artifact: Artifact, provider: Provider, config: SessionConfig, graph: Graph, disabled: Sequence[str]
+) -> OrtSession:
     artifact.check(artifact.files_of(graph))
     if artifact.is_foreign:
         check_graph(graph, artifact.manifest)
@@ -360,9 +379,10 @@ def _open_widths(
     precision: Precision,
     way: Way | None,
     widths: Sequence[int],
-) -> Mapping[int, OrtSession]:
-    graph, disabled = _graph_of(artifact, provider, precision, way)
-    if provider.shares_weights:
+) -> Mapping[int, Session]:
+    graphs, disabled = _graphs_of(artifact, provider, precision, way)
+    graph = graphs.get("model")
+    if provider.shares_weights and graph is not None and not is_cached(graph.signature):
         artifact.check(artifact.files_of(graph))
         try:
             return open_shared(artifact.folder / graph.file, provider, config, disabled, widths)
@@ -373,18 +393,20 @@ def _open_widths(
     }
 
 
-def _graph_of(
+def _graphs_of(
     artifact: Artifact, provider: Provider, precision: Precision, way: Way | None
-) -> tuple[Graph, Sequence[str]]:
-    """The graph of a precision, and the rewrites to leave out."""
+) -> tuple[Mapping[str, Graph], Sequence[str]]:
+    """The graphs of a precision, and the rewrites to leave out."""
     record: PrecisionRecord = artifact.manifest.precisions[precision]
     if way is None:
-        return record.graphs["model"], record.disabled_optimizers(provider.name)
-    return attention_forms(record)[way.attention], way.disabled_optimizers
+        return record.graphs, record.disabled_optimizers(provider.name)
+    forms = attention_forms(record)
+    return {"model": forms[way.attention]} if forms else record.graphs, way.disabled_optimizers
 
 
 def _unverified(artifact: Artifact, precision: Precision) -> str:
-    file, left_out = artifact.manifest.precisions[precision].graphs["model"].file, artifact.manifest.source["left_out"]
+    left_out = artifact.manifest.source["left_out"]
+    file = " and ".join(graph.file for graph in artifact.manifest.precisions[precision].graphs.values())
     others = [name for name, other in left_out.items() if other == precision]
     choice = f"{precision} is {file}" + (f" and not {', '.join(others)}" if others else "")
     return (

@@ -394,8 +394,40 @@ class Tokenizer:
             cleans_up: Whether spaces before punctuation are taken out; by default as the checkpoint says.
         """
         text = str(self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        for before, after in self.replacements(cleans_up):
+            text = text.replace(before, after)
+        return text
+
+    def replacements(self, cleans_up: bool | None = None) -> tuple[tuple[str, str], ...]:
+        """Say what `decode` replaces in a text, one after the other, where spaces before punctuation are taken out.
+
+        Args:
+            cleans_up: Whether they are; by default as the checkpoint says.
+        """
         cleans_up = self._cleans_up if cleans_up is None else cleans_up
-        return _clean_up(text) if cleans_up and self._may_clean_up else text
+        return _CLEAN_UP if cleans_up and self._may_clean_up else ()
+
+    @cached_property
+    def byte_ids(self) -> frozenset[int]:
+        """Ids of tokens that stand for one byte each, and are text only with those around them; most have none."""
+        if self._backend.decoder is None or b'"ByteFallback"' not in self._backend.decoder.__getstate__():
+            return frozenset()
+        found = (self.token_id(f"<0x{byte:02X}>") for byte in range(256))
+        return frozenset(token for token in found if token is not None)
+
+    @property
+    def size(self) -> int:
+        """How many tokens it has, added ones included."""
+        return int(self._backend.get_vocab_size())
+
+    @property
+    def drops_first_space(self) -> bool:
+        """Whether the first word of a text has a space before it among the tokens, and none when decoded."""
+        return self.join(["\u2581a", "\u2581a"]) == "a a"
+
+    def to_json(self) -> str:
+        """Write all of the tokenizer as tokenizer.json has it, without truncation and padding."""
+        return str(self._backend.to_str())
 
     def join(self, tokens: Sequence[str]) -> str:
         """Turn tokens into text, as `convert_tokens_to_string` of a transformers tokenizer does."""
@@ -744,18 +776,12 @@ def _special_tokens(settings: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _clean_up(text: str) -> str:
-    """Take out spaces before punctuation and contractions, by the rules of transformers."""
-    for before, after in _CLEAN_UP:
-        text = text.replace(before, after)
-    return text
-
-
 _CLEAN_UP = (
     *((f" {mark}", mark) for mark in (".", "?", "!", ",")),
     (" ' ", "'"),
     *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
 )
+"""What transformers replaces, in this order, to take out spaces before punctuation and contractions."""
 
 
 def _pad_id(backend: tokenizers.Tokenizer, settings: dict[str, Any]) -> int:

@@ -83,8 +83,9 @@ def _row(precision: Precision, record: PrecisionRecord) -> str:
         if quality["measure"] == "cosine"
         else f"same label {quality['label_agreement']:.2%}"
     )
+    files = ", ".join(f"`{graph.file}`" for graph in record.graphs.values())
     return (
-        f"| {precision} | `{record.graphs['model'].file}` | {record.parity['max_difference']:.2g} "
+        f"| {precision} | {files} | {record.parity['max_difference']:.2g} "
         f"| {agreement} of {quality['texts']} texts | {scores} |"
     )
 

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ortolan.config import SessionConfig
 from ortolan.progress import say
-from ortolan.session.ort import OrtSession
+from ortolan.session.base import Session
 from ortolan.session.processors import usable_threads
-from ortolan.session.providers import Provider
 from ortolan.timing import interleave
 from ortolan_exporters.example_inputs import example_batch
 from ortolan_exporters.reference import Feed
@@ -27,6 +25,9 @@ DISABLED_OPTIMIZERS: tuple[tuple[str, ...], ...] = (
     ("SkipLayerNormFusion",),
 )
 SHAPES = ((1, 16), (1, 128), (8, 32))
+WRITING_SHAPES = ((1, 1), (1, 64), (8, 1))
+"""Where texts are written a token at a time."""
+
 MAX_LOADED_BYTES = 4_000_000_000
 """Weights of all the graphs that are timed together; ONNX Runtime may keep a second copy of each, packed."""
 
@@ -63,23 +64,25 @@ class Measured:
         }
 
 
-def measure(files: Mapping[str, Path], provider: Provider, checkpoint: Checkpoint) -> list[Measured]:
+def measure(
+    files: Mapping[str, Mapping[str, Path]], load: Callable[..., Session], checkpoint: Checkpoint
+) -> list[Measured]:
     """Time every form with every set of disabled optimizers, each at its turn.
 
     All of them are loaded at once, the weights of each; of a large model only as many as `MAX_LOADED_BYTES` holds.
 
     Args:
-        files: The graph in each form.
-        provider: Where to run it.
+        files: The graphs of each form.
+        load: Loads the graphs of a form, without some of the rewrites.
         checkpoint: Says what the graph reads.
 
     Returns:
         The ways, fastest first.
     """
-    config = SessionConfig(provider=provider.name)
     ways = _within_memory([(form, disabled) for form in files for disabled in DISABLED_OPTIMIZERS], files)
-    sessions = {way: OrtSession(files[way[0]], provider, config, way[1]) for way in ways}
-    shapes = [(rows, min(length, checkpoint.max_length)) for rows, length in SHAPES]
+    sessions = {way: load(files[way[0]], way[1]) for way in ways}
+    wanted = WRITING_SHAPES if checkpoint.is_cached else SHAPES
+    shapes = [(rows, min(length, checkpoint.max_length)) for rows, length in wanted]
     feeds = [
         example_batch(checkpoint.inputs, *shape, vocabulary=checkpoint.vocabulary, padding=False) for shape in shapes
     ]
@@ -102,10 +105,13 @@ def to_json(best: Measured, found: Sequence[Measured]) -> dict[str, Any]:
     }
 
 
-def _within_memory(ways: Sequence[Way], files: Mapping[str, Path]) -> list[Way]:
+def _within_memory(ways: Sequence[Way], files: Mapping[str, Mapping[str, Path]]) -> list[Way]:
     """Leave out what does not fit, the last ones first; one way is always left."""
     loaded = np.cumsum(
-        [sum(part.stat().st_size for part in files[form].parent.glob(f"{files[form].name}*")) for form, _ in ways]
+        [
+            sum(part.stat().st_size for path in files[form].values() for part in path.parent.glob(f"{path.name}*"))
+            for form, _ in ways
+        ]
     )
     fitting = max(1, int((loaded <= MAX_LOADED_BYTES).sum()))
     if fitting < len(ways):
@@ -113,7 +119,7 @@ def _within_memory(ways: Sequence[Way], files: Mapping[str, Path]) -> list[Way]:
     return list(ways[:fitting])
 
 
-def _calls(sessions: Mapping[Way, OrtSession], feed: Feed) -> dict[Way, Callable[[], object]]:
+def _calls(sessions: Mapping[Way, Session], feed: Feed) -> dict[Way, Callable[[], object]]:
     return {way: partial(session.run, feed) for way, session in sessions.items()}
 
 

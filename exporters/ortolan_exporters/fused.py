@@ -18,15 +18,22 @@ float16 too, and no row of scores can become NaN."""
 
 
 @contextmanager
-def fused_attention(module: Any) -> Iterator[None]:
-    """Make a module of transformers emit `com.microsoft::MultiHeadAttention` while it is traced.
+def fused_attention(
+    module: Any, attend: Callable[..., Any] | None = None, mask: Callable[..., Any] | None = None
+) -> Iterator[None]:
+    """Make a module of transformers emit fused attention while it is traced.
+
+    Args:
+        module: The model.
+        attend: Stands in for attention, `multi_head_attention` by default.
+        mask: Stands in for what makes masks, `attention_mask` by default.
 
     Restores the module's own attention, and the interfaces of transformers, on the way out. Not for a module whose
     config is shared with another one in use: the choice of attention lives in the config.
     """
     before = module.config._attn_implementation
-    AttentionInterface.register(NAME, multi_head_attention)
-    AttentionMaskInterface.register(NAME, attention_mask)
+    AttentionInterface.register(NAME, attend or multi_head_attention)
+    AttentionMaskInterface.register(NAME, mask or attention_mask)
     try:
         _choose(module, NAME)
         yield
@@ -68,7 +75,7 @@ def multi_head_attention(
         mask = None
     merged = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
-        [_merge_heads(query), *(_merge_heads(_for_each_query(one, heads)) for one in (key, value)), None, mask, bias],
+        [merge_heads(query), *(merge_heads(_for_each_query(one, heads)) for one in (key, value)), None, mask, bias],
         {"num_heads": heads, "scale": float(size**-0.5 if scaling is None else scaling)},
         dtype=query.dtype,
         shape=(batch, length, heads * size),
@@ -121,6 +128,7 @@ def _for_each_query(states: torch.Tensor, heads: int) -> torch.Tensor:
     return states if shared == 1 else states.repeat_interleave(shared, dim=1)
 
 
-def _merge_heads(states: torch.Tensor) -> torch.Tensor:
+def merge_heads(states: torch.Tensor) -> torch.Tensor:
+    """Put the heads of each token side by side: [B, N, S, D] to [B, S, N * D]."""
     batch, heads, length, size = states.shape
     return states.transpose(1, 2).reshape(batch, length, heads * size)

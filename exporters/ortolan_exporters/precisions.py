@@ -14,9 +14,11 @@ import onnx_ir as ir
 from ortolan.config import Precision, SessionConfig
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.progress import say
+from ortolan.session.base import Session
 from ortolan.session.ort import OrtSession
 from ortolan.session.processors import cpu_features
 from ortolan.session.providers import provider_named
+from ortolan.teacher_forcing import TeacherForced, whole_texts
 from ortolan_exporters import choose
 from ortolan_exporters.errors import ToleranceError
 from ortolan_exporters.evidence import Evidence
@@ -32,14 +34,15 @@ from ortolan_exporters.quantize.weight_only import quantize_int4
 from ortolan_exporters.reference import feed_of
 from ortolan_exporters.validate import check_interface, compare
 
-FILES: dict[Precision, str] = {
-    "fp32": "onnx/model.onnx",
-    "int8": "onnx/model_quantized.onnx",
-    "int8-static": "onnx/model_int8_static.onnx",
-    "int4": "onnx/model_q4.onnx",
-    "fp16": "onnx/model_fp16.onnx",
+SUFFIXES: dict[Precision, str] = {
+    "fp32": "",
+    "int8": "_quantized",
+    "int8-static": "_int8_static",
+    "int4": "_q4",
+    "fp16": "_fp16",
 }
-"""Where each precision stands: the names that transformers.js and optimum look for, as far as they have one."""
+STEMS = {"model": "model", "encoder": "encoder_model", "decoder": "decoder_model"}
+"""How the file of each graph is called: as transformers.js and optimum look for it, as far as they do."""
 
 MAX_STATIC_TEXTS = 128
 """Texts that the ranges of static int8 are counted on."""
@@ -50,6 +53,12 @@ ACCURACY_LEVELS = (4, 1)
 GOLDEN_TOLERANCE = 0.05
 """What a golden output of a reduced precision may differ on another machine, as a share of the largest output: a float
 that falls on the other side of a rounding step moves a whole tensor's activations by one step of 255."""
+
+Files = Mapping[str, Path]
+"""The file of each graph, by role."""
+
+CHUNK, NUM_IN_CHUNKS = 3, 8
+"""Tokens that a decoder over a cache reads at a time, and batches for which it does: what it is there for."""
 
 Reduce = Callable[..., object]
 """Turns a float32 graph to a precision, in place; takes the graph and `keep_fp32`."""
@@ -66,10 +75,12 @@ class _Candidate:
 
 
 class Workshop:
-    """Makes precisions of one traced graph, in one folder."""
+    """Makes precisions of one traced model, in one folder."""
 
-    def __init__(self, graph: ir.Model, evidence: Evidence, work: Path, *, keeps_forms: bool = False) -> None:
-        self._graph = graph
+    def __init__(
+        self, graphs: Mapping[str, ir.Model], evidence: Evidence, work: Path, *, keeps_forms: bool = False
+    ) -> None:
+        self._graphs = graphs
         self._evidence = evidence
         self._work = work
         self._keeps_forms = keeps_forms
@@ -123,18 +134,34 @@ class Workshop:
             return {f", level {level}": partial(quantize_int4, accuracy_level=level) for level in ACCURACY_LEVELS}
         return {"": to_half if precision == "fp16" else lambda *_, **__: None}
 
-    def _reference(self, precision: Precision, ways: Mapping[str, Reduce], keep: Collection[str]) -> Path:
-        """Make the graph that quality is judged by first, in the form that every precision has."""
-        graph = next(iter(attention_forms(self._graph, keep).values()))
-        next(iter(ways.values()))(graph, keep_fp32=keep)
-        return save_graph(graph, self._candidates / f"{precision}.onnx")
+    def _reference(self, precision: Precision, ways: Mapping[str, Reduce], keep: Collection[str]) -> Files:
+        """Make the graphs that quality is judged by first, in the form that every precision has."""
+        graphs = next(iter(attention_forms(self._graphs, keep).values()))
+        return self._reduced(graphs, next(iter(ways.values())), keep, str(precision))
 
-    def _judge(self, path: Path, precision: Precision, disabled_optimizers: Sequence[str] = ()) -> _Candidate:
-        """Compare a graph with torch."""
+    def _reduced(self, graphs: Mapping[str, ir.Model], reduce: Reduce, keep: Collection[str], name: str) -> Files:
+        """Reduce copies of graphs, and write them."""
+        files: dict[str, Path] = {}
+        for role, graph in graphs.items():
+            copy = graph.clone()
+            reduce(copy, keep_fp32=keep)
+            files[role] = save_graph(copy, self._candidates / f"{name}-{role}.onnx")
+        return files
+
+    def _judge(self, files: Files, precision: Precision, disabled_optimizers: Sequence[str] = ()) -> _Candidate:
+        """Compare graphs with torch."""
         evidence = self._evidence
-        session = self._load(path, disabled_optimizers)
+        session = self._load(files, disabled_optimizers)
         check_interface(session.signature, evidence.checkpoint)
         parity = compare(session, evidence.batches, evidence.batch_outputs)
+        if isinstance(session, TeacherForced):
+            parity = parity.worse(
+                compare(
+                    self._load(files, disabled_optimizers, chunk=CHUNK),
+                    evidence.batches[:NUM_IN_CHUNKS],
+                    evidence.batch_outputs[:NUM_IN_CHUNKS],
+                )
+            )
         quality, metric = evidence.agreement(session), evidence.metric(session)
         reasons = faults(quality, metric, evidence.max_drop, evidence.checkpoint.head.least_agreement)
         if precision == "fp32":
@@ -156,7 +183,7 @@ class Workshop:
         first = next(iter(forms))
         if precision not in self._provider.precisions:  # its time here would say nothing
             return self._record(precision, forms, first, keep, judged)
-        timed = choose.measure(forms, self._provider, self._evidence.checkpoint)
+        timed = choose.measure(forms, self._load, self._evidence.checkpoint)
         for way in timed:
             if (way.attention, way.disabled_optimizers) != (first, ()):  # that one has been judged already
                 candidate = self._judge(forms[way.attention], precision, way.disabled_optimizers)
@@ -168,38 +195,37 @@ class Workshop:
         record = self._record(precision, forms, way.attention, keep, judged)
         return replace(record, providers={self._provider.name: choose.to_json(way, timed)})
 
-    def _forms(self, precision: Precision, ways: Mapping[str, Reduce], keep: Collection[str]) -> dict[str, Path]:
-        """Make every form of a precision, and a file of each."""
-        files: dict[str, Path] = {}
-        for form, graph in attention_forms(self._graph, keep).items():
+    def _forms(self, precision: Precision, ways: Mapping[str, Reduce], keep: Collection[str]) -> dict[str, Files]:
+        """Make every form of a precision, and its files."""
+        files: dict[str, Files] = {}
+        for form, graphs in attention_forms(self._graphs, keep).items():
             if (precision == "int4" and form == "packed") or (precision == "fp16" and files):
                 continue  # no operator packs int4; float16 is for GPUs, which run the fused form and are not here
             for suffix, reduce in ways.items():
-                copy = graph.clone()
-                reduce(copy, keep_fp32=keep)
-                name = f"{form}{suffix}"
-                files[name] = save_graph(copy, self._candidates / f"{precision}-{len(files)}.onnx")
+                files[f"{form}{suffix}"] = self._reduced(graphs, reduce, keep, f"{precision}-{len(files)}")
         return files
 
     def _record(
-        self, precision: Precision, forms: Mapping[str, Path], form: str, keep: tuple[str, ...], judged: _Candidate
+        self, precision: Precision, forms: Mapping[str, Files], form: str, keep: tuple[str, ...], judged: _Candidate
     ) -> PrecisionRecord:
-        place = FILES[precision]
         say(f"{precision} passes: {form} attention, {judged.summary}")
-        save_graph(ir.load(forms[form]), self._work / place)
-        session = self._load(self._work / place, ())
+        places = {role: f"onnx/{STEMS[role]}{SUFFIXES[precision]}.onnx" for role in self._graphs}
+        files = {role: save_graph(ir.load(forms[form][role]), self._work / place) for role, place in places.items()}
+        graphs = {role: Graph(place, self._open(files[role], ()).signature) for role, place in places.items()}
+        session = self._load(files, ())
         kept: dict[str, Graph] = {}
-        for name, path in forms.items() if self._keeps_forms and len(forms) > 1 else ():
-            stem = Path(place).stem
+        # forms of several graphs are not kept: nobody tunes how texts are written yet
+        for name, other in forms.items() if self._keeps_forms and len(forms) > 1 and len(graphs) == 1 else ():
+            stem = Path(places["model"]).stem
             kept[name] = Graph(f"onnx/forms/{stem}_{name.replace(', level ', '_level')}.onnx", session.signature)
             if name == form:
-                kept[name] = Graph(place, session.signature)
+                kept[name] = graphs["model"]
                 continue
             (self._work / "onnx" / "forms").mkdir(exist_ok=True)
-            save_graph(ir.load(path), self._work / kept[name].file)
+            save_graph(ir.load(other["model"]), self._work / kept[name].file)
         share = self._evidence.checkpoint.architecture.tolerance if precision == "fp32" else GOLDEN_TOLERANCE
         return PrecisionRecord(
-            graphs={"model": Graph(place, session.signature)},
+            graphs=graphs,
             providers={},
             parity=judged.parity,
             quality=judged.quality,
@@ -209,7 +235,12 @@ class Workshop:
             forms=kept,
         )
 
-    def _load(self, path: Path, disabled_optimizers: Sequence[str]) -> OrtSession:
+    def _load(self, files: Files, disabled_optimizers: Sequence[str], chunk: int | None = None) -> Session:
+        """Load graphs as what reads whole texts."""
+        sessions = {role: self._open(path, disabled_optimizers) for role, path in files.items()}
+        return whole_texts(sessions, self._evidence.checkpoint.config.to_dict(), chunk=chunk)
+
+    def _open(self, path: Path, disabled_optimizers: Sequence[str]) -> OrtSession:
         return OrtSession(path, self._provider, SessionConfig(provider="cpu"), disabled_optimizers)
 
     def _ranked(self, ways: Mapping[str, Reduce]) -> list[str]:
@@ -217,20 +248,16 @@ class Workshop:
         reduce = next(iter(ways.values()))
 
         def damage(keep: frozenset[str]) -> float:
-            graph = self._graph.clone()
-            reduce(graph, keep_fp32=keep)
-            path = save_graph(graph, self._candidates / "layer.onnx")
-            return self._evidence.damage(self._load(path, ()))
+            return self._evidence.damage(self._load(self._reduced(self._graphs, reduce, keep, "layer"), ()))
 
-        return rank_layers(self._graph, damage)
+        return rank_layers(self._graphs.values(), damage)
 
     def _best_ranges(self) -> tuple[str, Mapping[str, Any]]:
         """Count activations once, and take the method whose ranges do the least damage."""
         damage = {}
         for method in get_args(Method):
-            graph = self._graph.clone()
-            quantize_static(graph, ranges(self._histograms, method))
-            session = self._load(save_graph(graph, self._candidates / "ranges.onnx"), ())
+            reduce = partial(quantize_static, ranges=ranges(self._histograms, method))
+            session = self._load(self._reduced(self._graphs, reduce, (), "ranges"), ())
             damage[method] = self._evidence.damage(session)
         best = min(damage, key=damage.__getitem__)
         return best, ranges(self._histograms, best)
@@ -240,4 +267,5 @@ class Workshop:
         evidence = self._evidence
         step = max(1, len(evidence.encodings) // MAX_STATIC_TEXTS)
         texts = evidence.encodings[::step][:MAX_STATIC_TEXTS]
-        return collect(self._graph, [feed_of(evidence.checkpoint, evidence.tokenizer, [one]) for one in texts])
+        feeds = [feed_of(evidence.checkpoint, evidence.tokenizer, [one]) for one in texts]
+        return collect(self._graphs, feeds, evidence.checkpoint.config.to_dict())

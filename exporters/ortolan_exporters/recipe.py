@@ -129,9 +129,10 @@ def _publish(recipe: Recipe, tokenizer: Any, options: ExportConfig, output: Path
         _save_settings(checkpoint, work)
         evidence = Evidence(checkpoint, work, options)
         say(f"tracing {checkpoint.source['name']} ({checkpoint.architecture.model_type}, {checkpoint.task})")
-        graph = trace(checkpoint)
-        run_passes(graph, CLEAN_UP)
-        workshop = Workshop(graph, evidence, work, keeps_forms=keep_forms)
+        graphs = trace(checkpoint)
+        for graph in graphs.values():
+            run_passes(graph, CLEAN_UP)
+        workshop = Workshop(graphs, evidence, work, keeps_forms=keep_forms)
         records = {precision: workshop.make(precision) for precision in options.precisions}
         workshop.close()
         (work / "README.md").write_text(model_card(checkpoint, records), encoding="utf-8")

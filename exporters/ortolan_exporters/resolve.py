@@ -84,6 +84,11 @@ class Checkpoint:
         return transformer_of(self.module)
 
     @property
+    def is_cached(self) -> bool:
+        """Whether its decoder is exported over a cache, which gives nothing besides what the head has."""
+        return self.head.writes and self.architecture.positions_by is not None and not self.extra_outputs
+
+    @property
     def config(self) -> Any:
         """Config of the model."""
         return self.module.config

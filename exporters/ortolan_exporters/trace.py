@@ -8,30 +8,33 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
 import torch
 
 from ortolan.progress import say
+from ortolan_exporters.cached import Part, parts_of
 from ortolan_exporters.errors import TraceError, brief
-from ortolan_exporters.example_inputs import FREE_AXES, axes_of, example_batch
+from ortolan_exporters.example_inputs import axes_of, example_batch
 from ortolan_exporters.fused import fused_attention
 from ortolan_exporters.heads.base import ask
+from ortolan_exporters.patches import short_layers
 from ortolan_exporters.resolve import Checkpoint
 
 OPSET = 20  # the first with Gelu, which costs half of its Erf chain on ONNX Runtime's CPU provider
 
 
-def trace(checkpoint: Checkpoint) -> ir.Model:
-    """Trace a checkpoint, with fused attention if it can be.
+def trace(checkpoint: Checkpoint) -> dict[str, ir.Model]:
+    """Trace a checkpoint, with fused attention if it can be; one that writes, over a cache.
 
     A module that can't be traced so is traced with its own attention, and after that by the exporter of transformers,
     which knows how to get around more of what torch's exporter refuses.
 
     Returns:
-        A graph from the inputs of the checkpoint, int64 [B, S] or [B, T], to its outputs.
+        Graphs by role. "model" alone leads from the inputs of the checkpoint, int64 [B, S] or [B, T], to its outputs;
+        those over a cache are what `ortolan_exporters.cached` says.
 
     Raises:
         TraceError: Every way failed; the message says how each did.
@@ -40,15 +43,15 @@ def trace(checkpoint: Checkpoint) -> ir.Model:
     for way, attempt in _ways(checkpoint).items():
         try:
             with torch.inference_mode(False), torch.no_grad(), _quiet():
-                model = attempt()
+                models = attempt()
         except Exception as error:  # noqa: BLE001  # torch raises whatever the module or its own machinery did
             failures.append(f"{way}: {type(error).__name__}: {brief(error)}")
             continue
         if failures:
             say(f"traced with {way} ({failures[0][:200]})")
-        _name_layers(model)
-        _declare_outputs(model, checkpoint)
-        return model
+        for model in models.values():
+            _name_layers(model)
+        return models
     raise TraceError(
         f"graph of {type(checkpoint.module).__name__} requested",
         f"torch's exporter failed ({'; '.join(failures)})",
@@ -56,32 +59,59 @@ def trace(checkpoint: Checkpoint) -> ir.Model:
     )
 
 
-def _ways(checkpoint: Checkpoint) -> dict[str, Callable[[], ir.Model]]:
-    def fused() -> ir.Model:
-        with fused_attention(checkpoint.transformer), checkpoint.architecture.patch(checkpoint.transformer):
-            return _trace(checkpoint)
+def _ways(checkpoint: Checkpoint) -> dict[str, Callable[[], dict[str, ir.Model]]]:
+    """Ways to trace, the best one first."""
 
-    ways: dict[str, Callable[[], ir.Model]] = {
-        "fused attention": fused,
-        "its own attention": lambda: _trace(checkpoint),
-        "the exporter of transformers": lambda: _trace_with_transformers(checkpoint),
-    }
-    if not checkpoint.architecture.is_fusable or "attentions" in checkpoint.extra_outputs:
-        del ways["fused attention"]
+    def fused() -> dict[str, ir.Model]:
+        with fused_attention(checkpoint.transformer), checkpoint.architecture.patch(checkpoint.transformer):
+            return _whole(checkpoint)
+
+    ways: dict[str, Callable[[], dict[str, ir.Model]]] = {}
+    if checkpoint.is_cached:
+        ways["a cache"] = lambda: {role: _trace_part(role, part) for role, part in parts_of(checkpoint).items()}
+    if checkpoint.architecture.is_fusable and "attentions" not in checkpoint.extra_outputs:
+        ways["fused attention"] = fused
+    ways["its own attention"] = lambda: _whole(checkpoint)
+    ways["the exporter of transformers"] = lambda: {"model": _trace_with_transformers(checkpoint)}
     return ways
 
 
-def _trace(checkpoint: Checkpoint) -> ir.Model:
-    inputs = checkpoint.inputs
-    dims = {name: torch.export.Dim(name) for name in FREE_AXES}
-    axes = [{place: dims[axis] for place, axis in enumerate(axes_of(name))} for name in inputs]
+def _whole(checkpoint: Checkpoint) -> dict[str, ir.Model]:
+    inputs = {name: axes_of(name) for name in checkpoint.inputs}
+    model = _trace(_Outputs(checkpoint), inputs, list(checkpoint.outputs), _example(checkpoint))
+    _declare_outputs(model, checkpoint.outputs)
+    return {"model": model}
+
+
+def _trace_part(role: str, part: Part) -> ir.Model:
+    with part.context(), short_layers(part.module):
+        model = _trace(part.module, part.inputs, list(part.outputs), part.example)
+    _declare_outputs(model, part.outputs)
+    for node in model.graph if role == "encoder" else ():
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.name = f"encoder.{value.name}"  # ranges of activations go by these names, for both graphs
+    return model
+
+
+def _trace(
+    module: torch.nn.Module,
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: list[str],
+    example: Mapping[str, torch.Tensor],
+) -> ir.Model:
+    """Trace a module whose forward pass takes any number of tensors; strings among their axes vary."""
+    dims = {axis: torch.export.Dim(axis) for axes in inputs.values() for axis in axes if isinstance(axis, str)}
+    shapes = [
+        {place: dims[axis] for place, axis in enumerate(axes) if isinstance(axis, str)} for axes in inputs.values()
+    ]
     program = torch.onnx.export(
-        _Outputs(checkpoint).eval(),
-        tuple(_example(checkpoint).values()),
+        module.eval(),
+        tuple(example[name] for name in inputs),
         dynamo=True,
         input_names=list(inputs),
-        output_names=list(checkpoint.outputs),
-        dynamic_shapes={"arguments": tuple(axes)},
+        output_names=outputs,
+        dynamic_shapes={"arguments": tuple(shapes)},
         opset_version=OPSET,
         verbose=False,
     )
@@ -102,6 +132,7 @@ def _trace_with_transformers(checkpoint: Checkpoint) -> ir.Model:
     found = {value.name: value for value in model.graph.outputs}
     model.graph.outputs.clear()
     model.graph.outputs.extend(found[name] for name in checkpoint.outputs)
+    _declare_outputs(model, checkpoint.outputs)
     return model
 
 
@@ -134,10 +165,10 @@ def _name_layers(model: ir.Model) -> None:
     model.metadata_props.clear()
 
 
-def _declare_outputs(model: ir.Model, checkpoint: Checkpoint) -> None:
+def _declare_outputs(model: ir.Model, outputs: Mapping[str, Sequence[int | str]]) -> None:
     """Write the axes that vary by their names, where the tracer left a formula for them or nothing."""
     for value in model.graph.outputs:
-        value.shape = ir.Shape(checkpoint.outputs[str(value.name)])
+        value.shape = ir.Shape(outputs[str(value.name)])
 
 
 class _Outputs(torch.nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,15 @@ class Parity:
     max_difference: float
     mean_difference: float
     scale: float
+
+    def worse(self, other: Parity) -> Parity:
+        """Count the differences of other runs too."""
+        return replace(
+            self,
+            batches=self.batches + other.batches,
+            max_difference=max(self.max_difference, other.max_difference),
+            mean_difference=max(self.mean_difference, other.mean_difference),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Turn it into what a manifest holds."""

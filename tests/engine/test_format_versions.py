@@ -27,5 +27,9 @@ def test_an_artifact_of_each_version_verifies(version: int):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_artifact_of_each_version_answers(version: int):
+    if version == 3:  # it writes
+        [answer] = pipeline("text2text-generation", GOLDENS / "artifact-v3", provider="cpu")("rain", max_new_tokens=3)
+        assert answer["generated_text"]
+        return
     [answer] = pipeline("text-classification", GOLDENS / f"artifact-v{version}", provider="cpu")("the film was good")
     assert answer["label"] in ("NEGATIVE", "POSITIVE")

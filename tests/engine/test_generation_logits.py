@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from ortolan.errors import NonFiniteError
 from ortolan.generation.config import GenerationConfig
-from ortolan.generation.logits import completed, penalize_repetition, processed, repeated
+from ortolan.generation.logits import check_finite, completed, penalize_repetition, processed, repeated
 
 SIZE = 8
 FLAT = np.zeros(SIZE, np.float32)
@@ -82,7 +83,8 @@ def test_token_that_would_end_a_repetition(ids: list[int], size: int, expected: 
 def test_word_of_several_tokens_is_not_completed():
     words = [(7,), (1, 2, 3), (2, 4), (9, 9, 9, 9, 9, 9)]
     assert completed([0, 1, 2], words) == [7, 3, 4]
-    assert completed([1, 2], words) == [7, 4], "one that is longer than the text is passed over"
+    assert completed([1, 2], words) == [7, 3, 4]
+    assert completed([2], words) == [7, 4], "one that is longer than the text is passed over"
 
 
 def test_end_is_no_bad_word():
@@ -93,6 +95,51 @@ def test_repetition_makes_both_positive_and_negative_logits_smaller():
     scores = np.array([2, -2, 2, -2], np.float32)
     penalize_repetition(scores, [0, 1, 1, 0], 2.0)
     assert scores.tolist() == [1, -4, 2, -2]
+
+
+def changes(ids: list[int], start: int = 2, **settings: Any) -> list[float]:
+    """What is added to logits that were 1."""
+    scores = np.ones(SIZE, np.float32)
+    return (processed(scores, ids, start, 100, GenerationConfig(**settings)) - 1).tolist()
+
+
+def test_penalties_count_what_was_written_and_not_the_prompt():
+    assert changes([0, 1, 2, 2, 3], presence_penalty=0.5) == [0, 0, -0.5, -0.5, 0, 0, 0, 0]
+    assert changes([0, 1, 2, 2, 3], frequency_penalty=0.25) == [0, 0, -0.5, -0.25, 0, 0, 0, 0]
+    assert changes([0, 1, 2, 2], frequency_penalty=0.25, presence_penalty=1.0) == [0, 0, -1.5, 0, 0, 0, 0, 0]
+    assert changes([0, 1], presence_penalty=2.0) == [0] * SIZE
+
+
+def test_biases_are_added_to_what_would_complete_a_sequence():
+    biases = (((5,), 2.0), ((1, 3), -1.0), ((2, 1, 3), -2.0), ((9, 9, 9, 9), 5.0), ((99,), 5.0))
+    assert changes([2, 1], sequence_bias=biases) == [0, 0, 0, -3, 0, 2, 0, 0]
+    assert changes([1], start=1, logit_bias=biases) == [0, 0, 0, -1, 0, 2, 0, 0]
+
+
+def test_end_gets_likelier_from_some_place_on():
+    rules = {"exponential_decay_length_penalty": (1, 2.0), "eos_token_id": (3,)}
+    assert [changes([0] * length, **rules)[3] for length in (2, 3, 4, 5)] == [0, 0, 1, 3]
+    assert np.isfinite(changes([0] * 5000, **rules)).all()
+
+
+def test_prompt_or_source_may_be_avoided():
+    assert left([1, 2, 4, 1], encoder_no_repeat_ngram_size=2) == without(2)
+    scores = processed(FLAT, [0, 5], 1, 9, GenerationConfig(encoder_no_repeat_ngram_size=2), [5, 6, 5, 7])
+    assert np.flatnonzero(scores < 0).tolist() == [6, 7]
+
+
+def test_without_rules_nothing_is_copied():
+    assert processed(FLAT, [1, 2], 2, 9, GenerationConfig(eos_token_id=(3,), max_new_tokens=5)) is FLAT
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_refused_wherever_it_stands(wrong: float):
+    check_finite(FLAT)
+    for place in range(SIZE):
+        scores = FLAT.copy()
+        scores[place] = wrong
+        with pytest.raises(NonFiniteError):
+            check_finite(scores)
 
 
 finite = arrays.arrays(np.float32, SIZE, elements=st.floats(-1e4, 1e4, width=32))

@@ -32,6 +32,7 @@ LAYERS = (
     {"artifact", "tokenize", "locate"},
     {"foreign", "hub", "machine"},
     {"manifest", "graph_file", "layouts", "chat", "tensors", "teacher_forcing"},
+    {"positions"},
     {"session", "batch", "postprocess", "timing"},
     {"request", "response", "config", "progress", "inputs"},
     {"errors", "version"},
@@ -167,6 +168,7 @@ def test_a_module_imports_nothing_of_the_export_side(module: str):
         pytest.param("tokenizers", {"tokenize.py"}, id="tokenizers"),
         pytest.param("onnxruntime", {"session/runtime.py"}, id="onnxruntime"),
         pytest.param("huggingface_hub", {"hub.py"}, id="huggingface_hub"),
+        pytest.param("llguidance", {"generation/constraint.py"}, id="llguidance"),
     ],
 )
 def test_a_package_is_imported_in_one_place(package: str, importers: set[str]):

@@ -259,14 +259,14 @@ def test_a_provider_that_this_build_lacks_is_refused_and_not_replaced(monkeypatc
 
 def fail_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build with CUDA on a machine without a driver: cuda does not come up, cpu does."""
-    real = model_module.open_session
+    real = model_module.open_graphs
 
-    def open_session(artifact: Any, provider: Any, *rest: Any) -> Any:
+    def open_graphs(artifact: Any, provider: Any, *rest: Any) -> Any:
         if provider.name == "cuda":
             raise ProviderError("provider 'CUDAExecutionProvider' requested", "no driver", "choose 'cpu'")
         return real(artifact, provider, *rest)
 
-    monkeypatch.setattr(model_module, "open_session", open_session)
+    monkeypatch.setattr(model_module, "open_graphs", open_graphs)
     monkeypatch.setattr(model_module, "candidates", lambda name: [PROVIDERS["cuda"], PROVIDERS["cpu"]])
 
 

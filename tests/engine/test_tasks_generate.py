@@ -82,7 +82,8 @@ def test_what_is_returned_is_said_by_one_of_three_options(values: dict[str, bool
         ({"tokenizer_encode_kwargs": {"max_length": 0}}, "max_length requested, got 0"),
         ({"tokenizer_encode_kwargs": {"tools": []}}, "tools does not belong there"),
         ({"max_new_tokens": 0}, "max_new_tokens requested, got 0"),
-        ({"do_sample": True}, "do_sample=True requested, the best next token is always taken here"),
+        ({"max_time": 2.0}, "max_time=2.0 requested, that is not honoured here; leave it out"),
+        ({"num_return_sequences": 2}, "some contradict each other: num_return_sequences=2 without do_sample=True"),
     ],
     ids=str,
 )
@@ -101,6 +102,25 @@ def test_options_of_a_call_go_before_those_of_the_pipeline() -> None:
 def test_settings_of_the_model_are_read() -> None:
     found = TASK.options({}, replace(FACTS, generation={"max_length": 50, "eos_token_id": [1, 2]}))
     assert (found.writing.longest(7), found.writing.eos_token_id) == (50, (1, 2))
+
+
+def test_search_that_the_model_asks_for_is_the_one_that_is_made() -> None:
+    asked = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "num_beams": 2, "length_penalty": 2.0}
+    found = TASK.writing(TASK.options({"num_beams": 3}, replace(FACTS, generation=asked)))
+    assert (found.do_sample, found.temperature, found.top_p, found.num_beams) == (True, 0.6, 0.9, 3)
+
+
+def test_temperature_is_that_of_the_pipeline_of_transformers_unless_the_model_says_another() -> None:
+    assert TASK.writing(options(do_sample=True)).temperature == 0.7
+    known = replace(FACTS, generation={"temperature": 1.0})
+    assert TASK.writing(TASK.options({"do_sample": True}, known)).temperature == 1.0
+
+
+def test_what_a_model_asks_for_in_vain_is_warned_of_unless_the_caller_knows() -> None:
+    known = replace(FACTS, generation={"num_beams": 4, "num_beam_groups": 2})
+    with pytest.warns(UserWarning, match="ask for num_beam_groups=2, which is not honoured here"):
+        TASK.options({}, known)
+    TASK.options({"num_beam_groups": 1}, known)
 
 
 def test_prefix_of_the_model_stands_before_each_text() -> None:
@@ -210,6 +230,31 @@ def test_special_tokens_are_left_out_of_it_unless_wanted() -> None:
     assert decoded("What a", "day", "[SEP]", return_full_text=False) == [{"generated_text": "day"}]
     kept = decoded("What a", "day", "[SEP]", return_full_text=False, skip_special_tokens=False)
     assert kept == [{"generated_text": "day [SEP]"}]
+
+
+def test_each_of_several_texts_is_an_answer() -> None:
+    [[row]] = TASK.encode([TextInput("what")], FACTS, options(), Truncation(16), None)
+    rows = [Row(row, {"sequences": np.array([*row.ids, *ids(word)])}) for word in ("day", "film")]
+    found = TASK.decode(TextInput("what"), rows, FACTS, options(return_full_text=False))
+    assert found == [{"generated_text": "day"}, {"generated_text": "film"}]
+
+
+def test_likelihoods_stand_beside_the_text_where_there_are_some() -> None:
+    [[row]] = TASK.encode([TextInput("what")], FACTS, options(), Truncation(16), None)
+    day, film = ids("day", "film")
+    outputs = {
+        "sequences": np.array([*row.ids, day, film]),
+        "logprobs": np.array([-0.5, -1.0], np.float32),
+        "top_ids": np.array([[day, film], [film, -1]]),
+        "top_logprobs": np.array([[-0.5, -1.5], [-1.0, -np.inf]], np.float32),
+    }
+    [found] = TASK.decode(TextInput("what"), [Row(row, outputs)], FACTS, options(return_tensors=True))
+    first, second = found["logprobs"]
+    assert first["top"] == [
+        {"id": day, "token": "day", "logprob": -0.5},
+        {"id": film, "token": "film", "logprob": -1.5},
+    ]
+    assert (second["token"], second["logprob"], len(second["top"])) == ("film", -1.0, 1)
 
 
 def test_ids_are_those_of_all_of_it() -> None:

@@ -31,7 +31,6 @@ PARAMETERS = {
 KNOWN = facts(tokenizer=TOKENIZER, config={"task_specific_params": PARAMETERS})
 PLAIN = facts(tokenizer=TOKENIZER)
 CLS, SEP = TOKENIZER.special_id("cls"), TOKENIZER.special_id("sep")
-CALM = {"num_beams": 1}
 
 
 def multilingual(template: str) -> ModelFacts:
@@ -119,16 +118,20 @@ def test_settings_of_the_task_go_before_those_of_the_model() -> None:
     assert Text2Text().options({}, known).writing.longest(1) == 50
 
 
-def test_beams_of_a_task_are_warned_of_unless_the_caller_knows() -> None:
+def test_beams_of_a_task_are_those_that_are_followed_up() -> None:
     task = Translate("translation_en_to_de")
-    with pytest.warns(UserWarning, match="ask for num_beams=4, which is not honoured yet"):
-        task.options({}, KNOWN)
-    task.options(CALM, KNOWN)
+    assert task.options({}, KNOWN).writing.num_beams == 4
+    assert task.options({"num_beams": 1}, KNOWN).writing.num_beams == 1
+
+
+def test_what_a_model_asks_for_in_vain_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="ask for num_beam_groups=2, which is not honoured here"):
+        Text2Text().options({}, replace(PLAIN, generation={"num_beam_groups": 2}))
 
 
 def test_translation_without_languages_is_the_first_that_the_model_knows() -> None:
     with pytest.warns(UserWarning, match="several ways; this is translation_en_to_de"):
-        assert asked(Translate(), KNOWN, **CALM) == [CLS, *ids(KNOWN, "rain", "what"), SEP]
+        assert asked(Translate(), KNOWN) == [CLS, *ids(KNOWN, "rain", "what"), SEP]
     assert asked(Translate(), KNOWN, src_lang="en", tgt_lang="fr") == [CLS, *ids(KNOWN, "sun", "what"), SEP]
 
 
@@ -180,7 +183,8 @@ def test_languages_are_no_matter_to_a_model_of_two() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"do_sample": True}, "do_sample=True requested"),
+        ({"max_time": 1.0}, "max_time=1.0 requested"),
+        ({"num_beams": 2, "num_return_sequences": 3}, "num_return_sequences=3 with num_beams=2, which are fewer"),
         ({"return_tensors": 1}, "return_tensors requested, got 1"),
         ({"clean_up_tokenization_spaces": "no"}, "clean_up_tokenization_spaces requested"),
         ({"min_length": "3"}, "min_length requested, got '3'"),
@@ -221,3 +225,5 @@ def test_answers_nest_as_those_of_transformers() -> None:
     results = [[{"summary_text": "a"}], [{"summary_text": "b"}]]
     assert Summarize().present(results, None, {}) == [{"summary_text": "a"}, {"summary_text": "b"}]
     assert Summarize().present(results[:1], "text", {}) == [{"summary_text": "a"}]
+    several = [[{"summary_text": "a"}, {"summary_text": "b"}], [{"summary_text": "c"}, {"summary_text": "d"}]]
+    assert Summarize().present(several, None, {}) == several

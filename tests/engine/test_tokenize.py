@@ -13,7 +13,7 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import models, pre_tokenizers, processors
+from tokenizers import decoders, models, pre_tokenizers, processors
 
 from ortolan import (
     ArtifactError,
@@ -587,3 +587,58 @@ def test_loading_reads_utf8_whatever_the_locale(artifact: Path):
     document = json.loads((artifact / "tokenizer.json").read_text())
     (artifact / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
     assert np.isin(125, Tokenizer.load(artifact)("雨")["input_ids"])
+
+
+# What a writer of texts asks
+
+
+def test_what_is_written_as_json_is_read_as_the_same_tokenizer(tokenizer: Tokenizer):
+    text = tokenizer.to_json()
+    again = Tokenizer(tokenizers.Tokenizer.from_str(text), max_length=64)
+    assert (again.size, again.to_json()) == (tokenizer.size, text)
+    assert again("the film")["input_ids"].tolist() == [[2, 5, 7, 3]]
+
+
+def test_size_counts_added_tokens():
+    backend = tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    backend.add_special_tokens(["<s>"])
+    assert Tokenizer(backend, max_length=8).size == 3
+
+
+def test_tokens_that_stand_for_bytes_are_those_of_a_decoder_that_joins_them():
+    words = {"<0x00>": 0, "<0x41>": 1, "<0xFF>": 2, "a": 3}
+    backend = tokenizers.Tokenizer(models.WordLevel(words, unk_token="a"))
+    assert Tokenizer(backend, max_length=8).byte_ids == frozenset()
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    assert Tokenizer(backend, max_length=8).byte_ids == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("decoder", "expected"),
+    [
+        pytest.param(None, False, id="none"),
+        pytest.param(decoders.Metaspace(), True, id="T5"),
+        pytest.param(decoders.Metaspace(prepend_scheme="never"), False, id="words without a space before"),
+        pytest.param(
+            decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]),
+            True,
+            id="Llama 2",
+        ),
+        pytest.param(decoders.ByteLevel(), False, id="GPT-2"),
+    ],
+)
+def test_first_space_is_dropped_by_some_decoders(decoder: Any, expected: bool):
+    backend = tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    if decoder is not None:
+        backend.decoder = decoder
+    assert Tokenizer(backend, max_length=8).drops_first_space is expected
+
+
+def test_what_is_cleaned_up_depends_on_checkpoint_caller_and_kind():
+    words = tokenizers.Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    cleans, leaves = (Tokenizer(words, max_length=8, cleans_up=value) for value in (True, False))
+    assert (" .", ".") in cleans.replacements()
+    assert cleans.replacements(False) == leaves.replacements() == ()
+    assert leaves.replacements(True) == cleans.replacements()
+    pairs = Tokenizer(tokenizers.Tokenizer(models.BPE({"a": 0}, [])), max_length=8, cleans_up=True)
+    assert pairs.replacements() == (), "rules for words are not for BPE"

@@ -63,13 +63,13 @@ def bert(bert_checkpoint: Path) -> Checkpoint:
 @pytest.fixture(scope="session")
 def bert_graph(bert: Checkpoint) -> ir.Model:
     """The tiny BERT as the tracer leaves it. Not to be changed: take a clone."""
-    return trace(bert)
+    return trace(bert)["model"]
 
 
 @pytest.fixture
 def traced_before(bert_graph: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports of the tiny BERT take the graph of it that is there, in place of seconds of tracing."""
-    monkeypatch.setattr(recipe, "trace", lambda _: bert_graph.clone())
+    monkeypatch.setattr(recipe, "trace", lambda _: {"model": bert_graph.clone()})
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def exported_in_all_precisions(
 ) -> Artifact:
     """The tiny BERT in all five precisions, every attention form kept. Not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "trace", lambda _: bert_graph.clone())
+        patch.setattr(recipe, "trace", lambda _: {"model": bert_graph.clone()})
         return export(
             bert_checkpoint,
             tmp_path_factory.mktemp("precisions") / "bert",

@@ -41,7 +41,7 @@ def check_forms(
     """
     cleaned = traced.clone()
     run_passes(cleaned, CLEAN_UP)
-    forms = attention_forms(cleaned)
+    forms = {form: graphs["model"] for form, graphs in attention_forms({"model": cleaned}).items()}
     feeds = [
         example_batch(checkpoint.inputs, *shape, vocabulary=checkpoint.vocabulary, seed=seed)
         for seed, shape in enumerate(shapes)
@@ -54,7 +54,7 @@ def check_forms(
             got = session.run(feed)
             for name, axes in checkpoint.outputs.items():
                 check_output(f"{form} {name}", got[name], outputs[name], feed, axes)
-    return dict(forms)
+    return forms
 
 
 def check_output(

@@ -282,7 +282,7 @@ def test_every_form_of_attention_takes_a_single_query(form: AttentionForm) -> No
     model = last_layer()
     before = run(model, **LAST_FEED)[0]
     run_passes(model, (SelectEarly(),))
-    model = attention_forms(model)[form]
+    model = attention_forms({"model": model})[form]["model"]
     np.testing.assert_allclose(run(model, **LAST_FEED)[0], before, atol=1e-5)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ import transformers
 
 import ortolan
 from ortolan import Artifact, Model
+from ortolan.config import SessionConfig
+from ortolan.session.ort import OrtSession
 from ortolan.session.providers import provider_named
 from ortolan_exporters import ToleranceError, choose, export, recipe
 from ortolan_exporters.choose import Measured
@@ -204,7 +206,7 @@ def turned(graph: ir.Model) -> ir.Model:
 def test_fp32_that_differs_from_torch_is_not_published(
     bert_checkpoint: Path, bert_graph: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe, "trace", lambda _: turned(bert_graph.clone()))
+    monkeypatch.setattr(recipe, "trace", lambda _: {"model": turned(bert_graph.clone())})
     with pytest.raises(
         ToleranceError, match=r"fp32 of 'tiny-bert' requested, outputs differ by .* allowed; please report this"
     ):
@@ -215,8 +217,8 @@ def test_fp32_that_differs_from_torch_is_not_published(
 def ranking(*ways: tuple[str, tuple[str, ...]], ruined: str) -> Callable[..., list[Measured]]:
     """Stand in for the measurement: ways in this order, the quickest first, one form of them with wrong answers."""
 
-    def measure(files: Mapping[str, Path], *_: object) -> list[Measured]:
-        save_graph(turned(ir.load(files[ruined])), files[ruined])
+    def measure(files: Mapping[str, Mapping[str, Path]], *_: object) -> list[Measured]:
+        save_graph(turned(ir.load(files[ruined]["model"])), files[ruined]["model"])
         return [Measured(*way, {"1 x 16": 1.0 + place}, 2.0 - place / 10) for place, way in enumerate(ways)]
 
     return measure
@@ -255,16 +257,20 @@ def test_form_that_was_judged_first_is_left_where_no_other_passes(
     assert kinds(artifact.folder / FILES["fp32"])["MultiHeadAttention"] == 2
 
 
+def load_form(files: Mapping[str, Path], disabled_optimizers: Sequence[str]) -> OrtSession:
+    return OrtSession(files["model"], provider_named("cpu"), SessionConfig(provider="cpu"), disabled_optimizers)
+
+
 def test_only_as_many_ways_are_timed_as_memory_holds(
     bert: Checkpoint,
     exported_in_all_precisions: Artifact,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = dict.fromkeys(("fused", "unfused"), exported_in_all_precisions.folder / FILES["fp32"])
-    size = files["fused"].stat().st_size
+    files = {key: {"model": exported_in_all_precisions.folder / FILES["fp32"]} for key in ("fused", "unfused")}
+    size = files["fused"]["model"].stat().st_size
     monkeypatch.setattr(choose, "MAX_LOADED_BYTES", 3 * size)
-    timed = choose.measure(files, provider_named("cpu"), bert)
+    timed = choose.measure(files, load_form, bert)
     assert sorted((one.attention, one.disabled_optimizers) for one in timed) == [
         ("fused", ()),
         ("fused", SLOW),
@@ -272,7 +278,7 @@ def test_only_as_many_ways_are_timed_as_memory_holds(
     ]
     assert "3 of 4 ways to run it are timed: more would not fit in memory" in capsys.readouterr().err
     monkeypatch.setattr(choose, "MAX_LOADED_BYTES", 0)
-    assert [one.attention for one in choose.measure(files, provider_named("cpu"), bert)] == ["fused"], "one is left"
+    assert [one.attention for one in choose.measure(files, load_form, bert)] == ["fused"], "one is left"
 
 
 @pytest.mark.usefixtures("traced_before")

@@ -210,7 +210,7 @@ def resolved(bert_checkpoint: Path) -> Checkpoint:
 @pytest.fixture(scope="module")
 def graph(resolved: Checkpoint) -> ir.Model:
     """Its graph. Not to be changed."""
-    return trace(resolved)
+    return trace(resolved)["model"]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_export_to_a_full_disk_says_so_and_leaves_nothing(
     failure: Callable[..., None],
 ) -> None:
     monkeypatch.setattr(recipe, "resolve", lambda *_: resolved)
-    monkeypatch.setattr(recipe, "trace", lambda *_: graph.clone())
+    monkeypatch.setattr(recipe, "trace", lambda *_: {"model": graph.clone()})
     if "graph_files" not in place:
         monkeypatch.setattr(recipe, "Workshop", MadeBefore)
     monkeypatch.setattr(place, failure)
@@ -247,7 +247,7 @@ def test_file_that_the_system_refuses_to_let_grow_is_told_and_leaves_nothing(
     tmp_path: Path, resolved: Checkpoint, graph: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "resolve", lambda *_: resolved)
-    monkeypatch.setattr(recipe, "trace", lambda *_: graph.clone())
+    monkeypatch.setattr(recipe, "trace", lambda *_: {"model": graph.clone()})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
     try:

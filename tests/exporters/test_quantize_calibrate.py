@@ -112,7 +112,7 @@ def two_layers(weight: np.ndarray) -> dict:
 def test_what_products_read_is_counted_whether_computed_or_handed_in() -> None:
     model = two_layers(np.array([[2, 0], [0, 2]], np.float32))
     feeds = [{"x": np.array([[1, -3]], np.float32)}, {"x": np.array([[5, 4]], np.float32)}]
-    found = collect(model, feeds)
+    found = collect({"model": model}, feeds, {})
     assert {name: (one.low, one.high, one.counts.sum()) for name, one in found.items()} == {
         "x": (-3.0, 5.0, 4),
         "r": (0.0, 10.0, 4),
@@ -121,17 +121,17 @@ def test_what_products_read_is_counted_whether_computed_or_handed_in() -> None:
 
 
 def test_every_product_of_a_model_gets_a_range() -> None:
-    found = collect(traced.bert(), traced.CALIBRATION)
+    found = collect({"model": traced.bert()}, traced.CALIBRATION, {})
     assert len(found) == 10, "of each layer: what query, key and value read, and three more; two of the head"
     assert all(one.low < 0 < one.high for one in found.values())
 
 
 def test_calibration_without_texts_is_refused() -> None:
     with pytest.raises(QuantizeError, match="no texts"):
-        collect(two_layers(np.eye(2, dtype=np.float32)), [])
+        collect({"model": two_layers(np.eye(2, dtype=np.float32))}, [], {})
 
 
 def test_calibration_of_a_graph_without_products_is_refused() -> None:
     model = graph([helper.make_node("Relu", ["x"], ["y"])], {"x": (FLOAT, [1])}, {"y": (FLOAT, [1])}, {})
     with pytest.raises(QuantizeError, match="no matrix product"):
-        collect(model, [{"x": np.ones(1, np.float32)}])
+        collect({"model": model}, [{"x": np.ones(1, np.float32)}], {})

@@ -30,7 +30,7 @@ def quantize_static_with(method: str) -> Callable[[ir.Model], int]:
     """Static int8, calibrated on the fused form: its ranges must serve every form."""
 
     def quantize(model: ir.Model) -> int:
-        return quantize_static(model, ranges(collect(traced.bert(), traced.CALIBRATION), method))
+        return quantize_static(model, ranges(collect({"model": traced.bert()}, traced.CALIBRATION, {}), method))
 
     return quantize
 
@@ -80,7 +80,7 @@ def test_tied_and_shared_weights_are_stored_once(precision: str, bits: int, kind
     """The bytes of all constants are those of the parameters in so many bits, and what scales and biases add."""
     model = getattr(traced, kind)()
     if precision == "int8-static":
-        quantize_static(model, ranges(collect(model, traced.CALIBRATION), "minmax"))
+        quantize_static(model, ranges(collect({"model": model}, traced.CALIBRATION, {}), "minmax"))
     else:
         PRECISIONS[precision](model)
     matrices = sum(one.numel() for one in traced.module(kind).parameters() if one.ndim == 2)
@@ -89,7 +89,7 @@ def test_tied_and_shared_weights_are_stored_once(precision: str, bits: int, kind
 
 
 def static_by_feeds(model: ir.Model, drawn: RandomGraph) -> int:
-    return quantize_static(model, ranges(collect(model, drawn.feeds), "minmax"))
+    return quantize_static(model, ranges(collect({"model": model}, drawn.feeds, {}), "minmax"))
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_graph_without_a_constant_matrix_cannot_be_quantized() -> None:
 
 def test_every_product_of_a_model_is_fused() -> None:
     model = traced.bert()
-    found = ranges(collect(model, traced.CALIBRATION), "minmax")
+    found = ranges(collect({"model": model}, traced.CALIBRATION, {}), "minmax")
     products = quantize_static(model, found)
     after = traced.optimized(model)
     assert products == after["MatMulIntegerToFloat"] == 14
@@ -99,7 +99,7 @@ def test_every_product_of_a_model_is_fused() -> None:
 
 def test_packed_attention_becomes_one_operator_with_a_constant_scale() -> None:
     model = traced.bert()
-    found = ranges(collect(model, traced.CALIBRATION), "minmax")
+    found = ranges(collect({"model": model}, traced.CALIBRATION, {}), "minmax")
     apart = model.clone()
     run_passes(model, [PackAttention(), PruneUnused()])
     assert quantize_static(model, found) == 10
@@ -111,7 +111,7 @@ def test_packed_attention_becomes_one_operator_with_a_constant_scale() -> None:
 
 def test_text_alone_and_among_others_gets_the_same_answer() -> None:
     model = traced.bert()
-    quantize_static(model, ranges(collect(model, traced.CALIBRATION), "minmax"))
+    quantize_static(model, ranges(collect({"model": model}, traced.CALIBRATION, {}), "minmax"))
     together = run(model, **traced.FEED)[0]
     alone = run(model, **{name: array[1:2, :9] for name, array in traced.FEED.items()})[0]
     np.testing.assert_allclose(alone[0], together[1, :9], atol=1e-5)

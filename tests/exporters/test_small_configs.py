@@ -99,7 +99,7 @@ def module_of(shape: Shape) -> transformers.PreTrainedModel:
 def check(shape: Shape) -> None:
     checkpoint = resolve(module_of(shape), tiny.tokenizer(), ExportConfig(task="text-classification"))
     with TemporaryDirectory() as folder:
-        forms = check_forms(checkpoint, trace(checkpoint), Path(folder), shape.batches)
+        forms = check_forms(checkpoint, trace(checkpoint)["model"], Path(folder), shape.batches)
     assert "fused" in forms
 
 

@@ -96,7 +96,7 @@ def test_module_that_cannot_be_fused_is_traced_with_its_own_attention(
         raise ValueError("no operator for this one\nand more lines of it")
 
     monkeypatch.setattr(trace_module, "fused_attention", refuse)
-    graph = trace(checkpoint)
+    graph = trace(checkpoint)["model"]
     told = capsys.readouterr().err
     assert "traced with its own attention (fused attention: ValueError: no operator for this one)" in told
     assert list(check_forms(checkpoint, graph, tmp_path)) == ["own"]
@@ -111,6 +111,6 @@ def test_exporter_of_transformers_is_the_last_resort(
         raise ValueError("not traced by this one")
 
     monkeypatch.setattr(trace_module, "_trace", refuse)
-    graph = trace(checkpoint)
+    graph = trace(checkpoint)["model"]
     assert "traced with the exporter of transformers" in capsys.readouterr().err
     check_forms(checkpoint, graph, tmp_path)

@@ -195,21 +195,19 @@ def test_settings_and_templates_come_with_the_artifact(both: Both):
     assert both.model.tokenizer.apply_chat_template(talk, tokenize=False, chat_template="other") == "3"
 
 
-def test_settings_that_ask_for_sampling_are_warned_of_once(both: Both, tmp_path: Path):
-    folder = Path(shutil.copytree(both.model.artifact.folder, tmp_path / "sampling"))
+def test_settings_that_are_not_honoured_are_warned_of_once(both: Both, tmp_path: Path):
+    folder = Path(shutil.copytree(both.model.artifact.folder, tmp_path / "groups"))
     path = folder / "generation_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "do_sample": True, "temperature": 0.6}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_beam_groups": 2}))
     manifest = json.loads((folder / "ortolan.json").read_text())
     manifest["files"][path.name] = asdict(hash_file(path))
     (folder / "ortolan.json").write_text(json.dumps(manifest))
     model = Model.load(folder, "cpu")
-    with pytest.warns(
-        UserWarning, match="ask for do_sample=True, temperature=0.6, which is not honoured yet"
-    ) as caught:
+    with pytest.warns(UserWarning, match="ask for num_beam_groups=2, which is not honoured here") as caught:
         pipe = ortolan.pipeline(TASK, model)
     assert caught[0].filename == __file__
     assert pipe("Hello", max_new_tokens=2) == both.ours(TASK)("Hello", max_new_tokens=2)
-    ortolan.pipeline(TASK, model, do_sample=False, temperature=1.0)  # who says so knows it
+    ortolan.pipeline(TASK, model, num_beam_groups=1)  # who says so knows it
 
 
 # Where this project says more than transformers.
@@ -228,12 +226,10 @@ def test_text_ends_where_the_model_has_no_more_positions(both: Both):
     assert len(ids) == most + 1
 
 
-@pytest.mark.parametrize(
-    "options", [{"do_sample": True}, {"num_beams": 2}, {"temperature": 0.7}, {"num_return_sequences": 2}], ids=str
-)
+@pytest.mark.parametrize("options", [{"num_beam_groups": 2}, {"penalty_alpha": 0.6}, {"max_time": 2.0}], ids=str)
 def test_other_searches_are_refused(both: Both, options: dict[str, Any]):
     name = next(iter(options))
-    with pytest.raises(ConfigError, match=f"{name}=.* requested, the best next token is always taken here"):
+    with pytest.raises(ConfigError, match=f"{name}=.* requested, that is not honoured here"):
         both.ours(TASK)("Hello", **options)
 
 

@@ -36,11 +36,11 @@ def act(flags: argparse.Namespace) -> int:
             labels = [*labels[:MAX_LABELS_SHOWN], f"and {len(labels) - MAX_LABELS_SHOWN} more"]
         print("labels: " + ", ".join(labels))
     for precision, record in manifest.precisions.items():
-        graph = record.graphs["model"]
-        size = sum(manifest.files[name].bytes for name in artifact.files_of(graph))
-        print(f"\n{precision}: {graph.file}, {size / 1e6:.1f} MB")
-        for spec in (*graph.signature.inputs, *graph.signature.outputs):
-            print(f"  {spec.name}: {spec.dtype}[{', '.join(str(axis) for axis in spec.shape)}]")
+        for graph in record.graphs.values():
+            size = sum(manifest.files[name].bytes for name in artifact.files_of(graph))
+            print(f"\n{precision}: {graph.file}, {size / 1e6:.1f} MB")
+            for spec in (*graph.signature.inputs, *graph.signature.outputs):
+                print(f"  {spec.name}: {spec.dtype}[{', '.join(str(axis) for axis in spec.shape)}]")
         if not artifact.is_foreign:
             _print_evidence(precision, record)
     if left_out := manifest.source.get("left_out"):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from ortolan.generation.config import UNFINISHED, GenerationConfig
+from ortolan.generation.config import GenerationConfig
+from ortolan.generation.values import UNFINISHED
 
 MARGIN = 8
 """Tokens decoded before those that a stop string can stand in: a decoder may treat the first ones in its own way."""
 
 Decode = Callable[[Sequence[int]], str]
 
+Reason = Literal["eos", "length", "stop"]
+"""Why a text is done: a token that ends it, its length, or a stop string or form that is complete."""
 
-def is_finished(ids: Sequence[int], longest: int, config: GenerationConfig, decode: Decode) -> bool:
-    """Say whether the token that was written last is the last one.
+
+def ending(ids: Sequence[int], longest: int, config: GenerationConfig, decode: Decode) -> Reason | None:
+    """Say why the token that was written last is the last one; None if it is not.
 
     Args:
         ids: The text so far.
@@ -21,9 +26,16 @@ def is_finished(ids: Sequence[int], longest: int, config: GenerationConfig, deco
         config: Says what ends a text.
         decode: Tokens to text, special ones included.
     """
-    if len(ids) >= longest or ids[-1] in config.eos_token_id:
-        return True
-    return bool(config.stop_strings) and holds_stop(ids, config.stop_strings, decode)
+    if ids[-1] in config.eos_token_id:
+        return "eos"
+    if config.stop_strings and holds_stop(ids, config.stop_strings, decode):
+        return "stop"
+    return "length" if len(ids) >= longest else None
+
+
+def is_finished(ids: Sequence[int], longest: int, config: GenerationConfig, decode: Decode) -> bool:
+    """Say whether the token that was written last is the last one; see `ending`."""
+    return ending(ids, longest, config, decode) is not None
 
 
 def holds_stop(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> bool:

@@ -9,19 +9,17 @@ from typing import Any
 from ortolan.chat import Chat, is_message, parse_chat
 from ortolan.errors import ConfigError, InputTooLongError, InvalidInputError
 from ortolan.forward import Row
-from ortolan.generation.config import (
-    OPTIONS,
-    GenerationConfig,
-    check_honoured,
-    read_settings,
-    updated,
-)
+from ortolan.generation.config import OPTIONS, GenerationConfig, read_settings
+from ortolan.generation.conflicts import requested
 from ortolan.request import TextInput, parse_single_text
 from ortolan.tasks.base import Decoding, ModelFacts, one_input, one_or_all, place, true_or_false, whole_number
-from ortolan.tasks.text2text import check_not_empty, warn_of_sampling, with_stop_strings
+from ortolan.tasks.text2text import check_not_empty, warn_of_neglect, with_logprobs, with_stop_strings
 from ortolan.tokenize import Encoding, Truncation
 
 UNBOUNDED = 1 << 31
+
+TEMPERATURE = 0.7
+"""Of tokens that are drawn, where nobody says; the number that the pipeline of transformers has."""
 
 FULL, NEW, IDS = "full", "new", "ids"
 """What is returned: the prompt and what was written behind it, that alone, or the ids of all of it."""
@@ -102,13 +100,14 @@ class Generate:
         """Check options; those of the model are read where there are none to start from. See `Task.options`.
 
         Raises:
-            ConfigError: A value that is not allowed, options that exclude each other, or one that asks for sampling
-                or beams.
+            ConfigError: A value that is not allowed, or options that exclude or contradict each other, or are not
+                honoured.
         """
-        check_honoured(values)
         if base is None:
             writing, in_vain = read_settings(facts.generation)
-            warn_of_sampling(in_vain, values)
+            if facts.generation.get("temperature") is None:
+                writing = replace(writing, temperature=TEMPERATURE)
+            warn_of_neglect(in_vain, values)
             prefix = facts.config.get("prefix")
             base = _with_prefix(GenerateOptions(writing=writing), prefix if prefix else "", facts)
         given = {name: value for name, value in values.items() if value is not None}
@@ -123,7 +122,7 @@ class Generate:
             if name in given:
                 changed[name] = given[name]
         changed |= _encoding_options(given.get(ENCODING_OPTIONS))
-        writing = updated(base.writing, with_stop_strings(values))
+        writing = requested(base.writing, with_stop_strings(values))
         return replace(base, writing=writing, returns=_returns(given, base.returns), **changed)
 
     def parse(self, item: object, index: int | None) -> TextInput | Chat:
@@ -167,21 +166,10 @@ class Generate:
         self, payload: TextInput | Chat, rows: Sequence[Row], facts: ModelFacts, options: GenerateOptions
     ) -> Any:
         """Turn what was written into text, or into a message; see `Task.decode`."""
-        [row] = rows
-        ids = [int(token) for token in row.outputs["sequences"]]
-        if options.returns == IDS:
-            return [{"generated_token_ids": ids}]
-        written = facts.tokenizer.decode(
-            ids[len(row.encoding.ids) :], skip_special_tokens=options.skips_special, cleans_up=options.cleans_up
-        )
-        if options.returns == NEW:
-            return [{"generated_text": written}]
-        if isinstance(payload, TextInput):
-            return [{"generated_text": payload.text + written}]
-        return [{"generated_text": _answered(payload, written, options)}]
+        return [with_logprobs(_told(payload, row, facts, options), row, facts.tokenizer) for row in rows]
 
     def present(self, results: list[Any], single: object | None, called_with: Mapping[str, object]) -> Any:
-        """Nest as transformers does: for each prompt a list with one answer."""
+        """Nest as transformers does: for each prompt a list of answers."""
         return one_or_all(results, single)
 
 
@@ -312,6 +300,20 @@ def _with_room(row: Encoding, facts: ModelFacts, options: GenerateOptions, index
 
 def _goes_on(chat: Chat, options: GenerateOptions) -> bool:
     return chat.goes_on if options.goes_on is None else options.goes_on
+
+
+def _told(payload: TextInput | Chat, row: Row, facts: ModelFacts, options: GenerateOptions) -> dict[str, Any]:
+    ids = [int(token) for token in row.outputs["sequences"]]
+    if options.returns == IDS:
+        return {"generated_token_ids": ids}
+    written = facts.tokenizer.decode(
+        ids[len(row.encoding.ids) :], skip_special_tokens=options.skips_special, cleans_up=options.cleans_up
+    )
+    if options.returns == NEW:
+        return {"generated_text": written}
+    if isinstance(payload, TextInput):
+        return {"generated_text": payload.text + written}
+    return {"generated_text": _answered(payload, written, options)}
 
 
 def _answered(chat: Chat, written: str, options: GenerateOptions) -> list[dict[str, Any]]:

@@ -8,17 +8,12 @@ from typing import Any
 
 from ortolan.errors import ConfigError, InvalidInputError, warn_caller
 from ortolan.forward import Row
-from ortolan.generation.config import (
-    OPTIONS,
-    GenerationConfig,
-    check_honoured,
-    read_settings,
-    updated,
-)
+from ortolan.generation.config import OPTIONS, GenerationConfig, read_settings
+from ortolan.generation.conflicts import requested
 from ortolan.request import TextInput, parse_single_text
 from ortolan.tasks.base import Decoding, ModelFacts, one_input, place, true_or_false
 from ortolan.teacher_forcing import decoder_start_id
-from ortolan.tokenize import Encoding, Truncation
+from ortolan.tokenize import Encoding, Tokenizer, Truncation
 
 TASK_PARAMETERS = "task_specific_params"
 """Entry of config.json: by task, what is put before a text, and how its answer is written."""
@@ -67,9 +62,8 @@ class Text2Text:
         """Check options; those of the model are read where there are none to start from. See `Task.options`.
 
         Raises:
-            ConfigError: A value that is not allowed, or one that asks for sampling or beams.
+            ConfigError: A value that is not allowed, or options that contradict each other or are not honoured.
         """
-        check_honoured(values)
         options = base or self._of_model(facts, values)
         if values.get("return_tensors") is not None:
             options = replace(options, returns_ids=true_or_false("return_tensors", values["return_tensors"]))
@@ -77,7 +71,7 @@ class Text2Text:
             options = replace(options, returns_ids=not true_or_false("return_text", values["return_text"]))
         if (cleans_up := values.get("clean_up_tokenization_spaces")) is not None:
             options = replace(options, cleans_up=true_or_false("clean_up_tokenization_spaces", cleans_up))
-        return replace(options, writing=updated(options.writing, with_stop_strings(values)))
+        return replace(options, writing=requested(options.writing, with_stop_strings(values)))
 
     def parameters(self, facts: ModelFacts, values: Mapping[str, object]) -> Mapping[str, Any]:
         """Find what config.json says of this task."""
@@ -112,15 +106,20 @@ class Text2Text:
 
     def decode(self, payload: TextInput, rows: Sequence[Row], facts: ModelFacts, options: Text2TextOptions) -> Any:
         """Turn what was written into text; see `Task.decode`."""
-        ids = [int(token) for token in rows[0].outputs["sequences"]]
-        if options.returns_ids:
-            return [{f"{self.result}_token_ids": ids}]
-        text = facts.tokenizer.decode(ids, skip_special_tokens=True, cleans_up=options.cleans_up)
-        return [{f"{self.result}_text": text}]
+        return [with_logprobs(self._answer(row, facts, options), row, facts.tokenizer) for row in rows]
 
     def present(self, results: list[Any], single: object | None, called_with: Mapping[str, object]) -> Any:
-        """Nest as transformers does: of a list, each text's only answer stands for itself."""
-        return results[0] if single is not None else [answer for [answer] in results]
+        """Nest as transformers does: of a list, each text's answer stands for itself where all have but one."""
+        if single is not None:
+            return results[0]
+        return [answer for [answer] in results] if all(len(answers) == 1 for answers in results) else results
+
+    def _answer(self, row: Row, facts: ModelFacts, options: Text2TextOptions) -> dict[str, Any]:
+        ids = [int(token) for token in row.outputs["sequences"]]
+        if options.returns_ids:
+            return {f"{self.result}_token_ids": ids}
+        text = facts.tokenizer.decode(ids, skip_special_tokens=True, cleans_up=options.cleans_up)
+        return {f"{self.result}_text": text}
 
     def _of_model(self, facts: ModelFacts, values: Mapping[str, object]) -> Text2TextOptions:
         parameters = self.parameters(facts, values)
@@ -129,7 +128,7 @@ class Text2Text:
             raise ConfigError("the prefix of the model requested", f"config.json says {prefix!r}", "correct it")
         settings = {**facts.generation, **parameters}
         writing, in_vain = read_settings(settings)
-        warn_of_sampling(in_vain, values)
+        warn_of_neglect(in_vain, values)
         start = decoder_start_id(facts.config, facts.generation)
         return Text2TextOptions(writing=replace(writing, decoder_start_token_id=start), prefix=prefix)
 
@@ -165,8 +164,43 @@ def with_stop_strings(values: Mapping[str, object]) -> dict[str, object]:
     return {**rest, "stop_strings": stop}
 
 
-def warn_of_sampling(in_vain: Mapping[str, object], values: Mapping[str, object]) -> None:
-    """Say once, at load, what a model's settings ask for and does not happen yet.
+def with_logprobs(answer: dict[str, Any], row: Row, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Put beside an answer how likely its tokens were, where that was asked for.
+
+    Args:
+        answer: What is returned for one text.
+        row: What was written; see `ortolan.generation.search.outputs`.
+        tokenizer: Says what a token stands for.
+
+    Returns:
+        The answer, with `logprobs`: for each token that was written its `id`, `token` and `logprob`, and under `top`
+        the same of the likeliest ones at its place, the likeliest first.
+    """
+    if "logprobs" not in row.outputs:
+        return answer
+
+    def told(token: int, logprob: float) -> dict[str, Any]:
+        return {"id": int(token), "token": tokenizer.decode([int(token)]), "logprob": float(logprob)}
+
+    likelihoods, sequence = row.outputs["logprobs"], row.outputs["sequences"]
+    places = zip(
+        sequence[len(sequence) - len(likelihoods) :],
+        likelihoods,
+        row.outputs["top_ids"],
+        row.outputs["top_logprobs"],
+        strict=True,
+    )
+    return {
+        **answer,
+        "logprobs": [
+            {**told(token, logprob), "top": [told(*one) for one in zip(ids, others, strict=True) if one[0] >= 0]}
+            for token, logprob, ids, others in places
+        ],
+    }
+
+
+def warn_of_neglect(in_vain: Mapping[str, object], values: Mapping[str, object]) -> None:
+    """Say once, at load, what a model's settings ask for and does not happen.
 
     Args:
         in_vain: What they ask for.
@@ -175,6 +209,6 @@ def warn_of_sampling(in_vain: Mapping[str, object], values: Mapping[str, object]
     found = [f"{name}={value!r}" for name, value in in_vain.items() if name not in values]
     if found:
         warn_caller(
-            f"the model's settings ask for {', '.join(found)}, which is not honoured yet: the best next token is "
-            "always taken; pass the option yourself, with the value that changes nothing, to say that you know"
+            f"the model's settings ask for {', '.join(found)}, which is not honoured here; pass the option yourself, "
+            "with the value that changes nothing, to say that you know"
         )

@@ -26,4 +26,5 @@ BART = Architecture(
     classes={"question-answering": None, "fill-mask": None},
     traced={"text-classification": _classify},
     needs_end=True,
+    positions_by="table",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,6 +28,8 @@ class Architecture:
             which everything is compared with, never come from here.
         needs_end: Whether a text must end with its end token to be answered.
         tolerance: Largest difference of fp32 outputs to torch that passes.
+        positions_by: How a decoder that writes tells positions: by a "table" that is looked up, by "rotary" angles, or
+            by "buckets" of distances; None where it is exported without a cache, and reads each text anew.
     """
 
     model_type: str
@@ -38,6 +40,7 @@ class Architecture:
     traced: Mapping[str, Answer] = field(default_factory=dict)
     needs_end: bool = False
     tolerance: float = 1e-4
+    positions_by: Literal["table", "rotary", "buckets"] | None = None
 
     def positions(self, config: Any) -> int | None:
         """Most tokens that a model with this config reads; None where nothing in it sets a limit."""

@@ -17,8 +17,15 @@ from ortolan_exporters.architectures.distilbert import DISTILBERT
 from ortolan_exporters.architectures.electra import ELECTRA
 from ortolan_exporters.architectures.generic import generic_architecture, remote_architecture
 from ortolan_exporters.architectures.gpt2 import GPT2
+from ortolan_exporters.architectures.llama import LLAMA
+from ortolan_exporters.architectures.marian import MARIAN
+from ortolan_exporters.architectures.mbart import MBART
+from ortolan_exporters.architectures.mistral import MISTRAL
 from ortolan_exporters.architectures.modernbert import MODERNBERT
 from ortolan_exporters.architectures.mpnet import MPNET
+from ortolan_exporters.architectures.mt5 import MT5
+from ortolan_exporters.architectures.qwen2 import QWEN2
+from ortolan_exporters.architectures.qwen3 import QWEN3
 from ortolan_exporters.architectures.roberta import ROBERTA
 from ortolan_exporters.architectures.t5 import T5
 from ortolan_exporters.architectures.xlm_roberta import XLM_ROBERTA
@@ -36,8 +43,15 @@ _ALL = (
     DEBERTA_V2,
     MODERNBERT,
     BART,
+    MBART,
+    MARIAN,
     T5,
+    MT5,
     GPT2,
+    LLAMA,
+    MISTRAL,
+    QWEN2,
+    QWEN3,
 )
 
 ARCHITECTURES = {row.model_type: row for row in _ALL}

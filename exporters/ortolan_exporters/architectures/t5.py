@@ -23,4 +23,5 @@ T5 = Architecture(
     classes={"feature-extraction": "T5EncoderModel", "question-answering": None, "fill-mask": None},
     traced={"text-classification": _classify},
     needs_end=True,
+    positions_by="buckets",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import onnx_ir as ir
@@ -29,17 +29,29 @@ CLEAN_UP: tuple[Pass, ...] = (
 )
 
 
-def attention_forms(model: ir.Model, keep_fp32: Collection[str] = ()) -> dict[AttentionForm, ir.Model]:
-    """Make every form of a traced graph that differs from the others.
+FUSED = ("MultiHeadAttention", "GroupQueryAttention")
+
+
+def attention_forms(
+    models: Mapping[str, ir.Model], keep_fp32: Collection[str] = ()
+) -> dict[AttentionForm, dict[str, ir.Model]]:
+    """Make every form of traced graphs that differs from the others.
 
     Args:
-        model: Traced and cleaned up. Not modified.
+        models: Traced and cleaned up, by role. Not modified.
         keep_fp32: Layers that are to stay in float32, and so nodes of their own.
 
     Returns:
-        The fused form first; or the graph itself, where the tracer could fuse nothing.
+        The fused form first; or the graphs themselves, where the tracer could fuse nothing. A graph without
+        a form of its own under some name is there in its first one.
     """
-    if not any(node.op_type == "MultiHeadAttention" for node in model.graph):
+    forms = {role: _forms_of(model, keep_fp32) for role, model in models.items()}
+    names = dict.fromkeys(form for one in forms.values() for form in one)
+    return {form: {role: one.get(form, next(iter(one.values()))) for role, one in forms.items()} for form in names}
+
+
+def _forms_of(model: ir.Model, keep_fp32: Collection[str]) -> dict[AttentionForm, ir.Model]:
+    if not any(node.op_type in FUSED for node in model.graph):
         return {"own": model.clone()}
     forms: dict[AttentionForm, ir.Model] = {"fused": model.clone()}
     changes: dict[AttentionForm, Pass] = {"unfused": UnfuseAttention(), "packed": PackAttention(keep_fp32)}

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ortolan.config import SessionConfig
 from ortolan.postprocess.activations import FloatArray
 from ortolan.progress import track
+from ortolan.session.base import Array, Signature, Stop
 from ortolan.session.ort import OrtSession
 from ortolan.session.providers import provider_named
+from ortolan.teacher_forcing import whole_texts
 from ortolan_exporters.errors import QuantizeError
 from ortolan_exporters.graph_files import save_graph
 from ortolan_exporters.quantize.layers import find_layers
@@ -88,15 +90,16 @@ class Histogram:
         return Range(max(min(self.low, 0.0), -limit), min(max(self.high, 0.0), limit))
 
 
-def collect(model: ir.Model, feeds: Sequence[Feed]) -> dict[str, Histogram]:
-    """Run a graph twice over texts, and count what its quantizable layers read.
+def collect(models: Mapping[str, ir.Model], feeds: Sequence[Feed], config: Mapping[str, Any]) -> dict[str, Histogram]:
+    """Run graphs twice over texts, and count what their quantizable layers read.
 
     Passes that make another form of attention keep the names of these tensors, so that the ranges of one form serve
     all of them.
 
     Args:
-        model: A float32 graph. Not modified.
+        models: float32 graphs by role. Not modified.
         feeds: A text each, by itself: padding would be counted too.
+        config: config.json of the model.
 
     Returns:
         A histogram for each tensor that a matrix product or a packed attention reads, by name.
@@ -104,20 +107,50 @@ def collect(model: ir.Model, feeds: Sequence[Feed]) -> dict[str, Histogram]:
     Raises:
         QuantizeError: No such tensor, no texts, or NaN or infinity in one of the tensors.
     """
-    names = sorted({str(node.inputs[0].name) for node in _multiplying(model) if node.inputs[0] is not None})
-    if not names or not feeds:
-        found = "no texts" if names else "the graph has no matrix product with a constant matrix"
+    names = {role: _read_by_layers(model) for role, model in models.items()}
+    if not any(names.values()) or not feeds:
+        found = "the graph has no matrix product with a constant matrix" if feeds else "no texts"
         raise QuantizeError("ranges of activations requested", found, "calibrate a float32 graph, on texts")
     with tempfile.TemporaryDirectory() as folder:
-        path = save_graph(_observed(model, names), Path(folder) / "observed.onnx")
-        session = OrtSession(path, provider_named("cpu"), SessionConfig(provider="cpu"), ())
+        watched = {
+            role: _Watched(save_graph(_observed(model, names[role]), Path(folder) / f"{role}.onnx"), names[role])
+            for role, model in models.items()
+        }
+        session = whole_texts(watched, config)
 
         def observe(what: str) -> Iterator[tuple[str, FloatArray]]:
             for feed in track(feeds, what):
-                outputs = session.run(feed)
-                yield from ((name, outputs[name]) for name in names)
+                session.run(feed)
+                for one in watched.values():
+                    yield from one.seen.items()
 
         return count(observe)
+
+
+class _Watched:
+    """A session that remembers what its layers read in the last run.
+
+    Attributes:
+        seen: By name of the tensor.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._session = OrtSession(path, provider_named("cpu"), SessionConfig(provider="cpu"), ())
+        self._names = names
+        self.seen: dict[str, FloatArray] = {}
+
+    @property
+    def signature(self) -> Signature:
+        return self._session.signature
+
+    @property
+    def provider(self) -> str:
+        return self._session.provider
+
+    def run(self, feed: Mapping[str, Array], stop: Stop | None = None) -> dict[str, Array]:
+        outputs = self._session.run(feed, stop)
+        self.seen = {name: outputs[name] for name in self._names}
+        return outputs
 
 
 def count(observe: Callable[[str], Iterator[tuple[str, FloatArray]]]) -> dict[str, Histogram]:
@@ -190,8 +223,9 @@ def _divergence(counts: NDArray[np.int64], kept: int) -> float:
     return float(np.sum(reference * np.log(ratio)) / reference.sum())
 
 
-def _multiplying(model: ir.Model) -> list[ir.Node]:
-    return [node for layer in find_layers(model) for node in (*layer.products, *layer.attentions)]
+def _read_by_layers(model: ir.Model) -> list[str]:
+    nodes = [node for layer in find_layers(model) for node in (*layer.products, *layer.attentions)]
+    return sorted({str(node.inputs[0].name) for node in nodes if node.inputs[0] is not None})
 
 
 def _observed(model: ir.Model, names: Sequence[str]) -> ir.Model:

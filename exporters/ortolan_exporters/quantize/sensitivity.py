@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import onnx_ir as ir
 
@@ -10,18 +10,18 @@ from ortolan.progress import track
 from ortolan_exporters.quantize.layers import quantizable_layers
 
 
-def rank_layers(model: ir.Model, damage: Callable[[frozenset[str]], float]) -> list[str]:
+def rank_layers(models: Iterable[ir.Model], damage: Callable[[frozenset[str]], float]) -> list[str]:
     """Order layers by the damage that their reduction does.
 
     Args:
-        model: The float32 graph.
-        damage: Reduces the graph, with the layers named kept in float32, and says how far its answers are from
+        models: The float32 graphs.
+        damage: Reduces the graphs, with the layers named kept in float32, and says how far their answers are from
             torch's.
 
     Returns:
         Names of the layers, the most sensitive first.
     """
-    layers = quantizable_layers(model)
+    layers = list(dict.fromkeys(layer for model in models for layer in quantizable_layers(model)))
     found = {layer: damage(frozenset(layers) - {layer}) for layer in track(layers, "measuring layers")}
     return sorted(layers, key=lambda layer: -found[layer])
 
