@@ -7,9 +7,8 @@ import copy
 import weakref
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from ortolan.batch.tickets import Ticket
 from ortolan.errors import OrtolanError
 from ortolan.response import Response, Timing
 
@@ -56,7 +55,27 @@ class Mailbox:
                 _settle(future, outcome)
 
 
-def deliver(order: Order, ticket: Ticket, outcome: Any) -> None:
+class Timed(Protocol):
+    """What knows where the time of a request went; see `Timing`."""
+
+    tokenize_seconds: float
+    postprocess_seconds: float
+    batch_size: int
+
+    @property
+    def queue_seconds(self) -> float:
+        """Until its first text ran."""
+
+    @property
+    def run_seconds(self) -> float:
+        """Of the runs that its texts were in."""
+
+    @property
+    def padding_share(self) -> float:
+        """Which part of the tokens of these runs was padding."""
+
+
+def deliver(order: Order, ticket: Timed, outcome: Any) -> None:
     """Tell who waits for the answer to a request.
 
     Args:
@@ -82,7 +101,7 @@ def _settle(future: Any, outcome: Any) -> None:
         future.set_result(outcome)
 
 
-def _timing(ticket: Ticket) -> Timing:
+def _timing(ticket: Timed) -> Timing:
     return Timing(
         tokenize_ms=ticket.tokenize_seconds * 1e3,
         queue_ms=ticket.queue_seconds * 1e3,

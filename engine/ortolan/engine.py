@@ -1,6 +1,7 @@
 """`Engine`: pipelines for services, with dynamic batching. Requests come from threads or asyncio, one at a time.
 
 submit -> pipeline.encode -> batch/ (queue, policy, costs, worker) -> replicas.py -> pipeline.decode
+submit, stream -> writing.py -> pipeline.encode -> generation/ (worker, scheduler) -> pipeline.decode_texts
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +33,7 @@ from ortolan.replicas import Replicas
 from ortolan.session.base import Stop
 from ortolan.session.processors import usable_threads
 from ortolan.tokenize import Encoding
+from ortolan.writing import Reading, Stream, Writing, read_along
 
 DEFAULT_NAME = "default"
 """Name of a model that was given none."""
@@ -79,6 +82,7 @@ class Engine:
         self._batching = batching or BatchingConfig()
         self._cpu = Slots(num_threads or usable_threads())
         self._replicas: dict[str, Replicas] = {}
+        self._writing: dict[str, Writing] = {}
         self._queue = Queue()
         self._workers: Workers | None = None
         self._pid = 0
@@ -88,20 +92,28 @@ class Engine:
         """Load the models for all numbers of threads, measure what runs cost, and let requests in.
 
         Raises:
-            ConfigError: A task that writes, or replicas that are none.
+            ConfigError: Replicas that are none.
             ClosedError: It was started before.
             SessionError: A model does not run.
         """
         if self._pid:
             raise ClosedError("the start of an engine requested", "it was started before", "make another one")
-        replicas = {name: Replicas(name, pipes, self._batching, self._cpu) for name, pipes in self._pipes.items()}
+        writers = {name: pipes for name, pipes in self._pipes.items() if pipes[0].writes}
+        writing = {name: Writing(name, pipes, self._batching) for name, pipes in writers.items()}
+        replicas = {
+            name: Replicas(name, pipes, self._batching, self._cpu)
+            for name, pipes in self._pipes.items()
+            if name not in writers
+        }
         self._pid = os.getpid()
-        self._replicas = replicas
+        self._replicas, self._writing = replicas, writing
         self._queue.groups += [replicas.group for replicas in self._replicas.values()]
         slots = {id(replicas.group.slots): replicas.group.slots for replicas in self._replicas.values()}
         most_runs = sum(found.total for found in slots.values())
         self._workers = Workers(self._queue, _Service(), most_runs, self._batching.run_timeout_ms / 1e3)
         self._workers.start()
+        for one in writing.values():
+            one.worker.start()
         return self
 
     async def submit(
@@ -140,24 +152,24 @@ class Engine:
         future: asyncio.Future[Any] = loop.create_future()
         order = Order(mailbox, future, timing)
         if _num_characters(inputs) > LONG_INPUT:
-            ticket = await self._put_from_thread(inputs, model, deadline_ms, priority, order, options)
+            cancel = await self._put_from_thread(inputs, model, deadline_ms, priority, order, options)
         else:
-            ticket = self._put(inputs, model, deadline_ms, priority, order, options)
+            cancel = self._put(inputs, model, deadline_ms, priority, order, options)
         try:
             return await future
         except asyncio.CancelledError:
-            self._running().cancel(ticket)
+            cancel()
             raise
 
-    async def _put_from_thread(self, *arguments: Any) -> Ticket:
+    async def _put_from_thread(self, *arguments: Any) -> Callable[[], None]:
         putting = asyncio.create_task(asyncio.to_thread(self._put, *arguments))
         try:
             return await asyncio.shield(putting)
         except asyncio.CancelledError:  # the thread goes on, and puts a request that nobody wants any more
 
-            def take_back(done: asyncio.Task[Ticket]) -> None:
+            def take_back(done: asyncio.Task[Callable[[], None]]) -> None:
                 if not done.cancelled() and done.exception() is None:
-                    self._running().cancel(done.result())
+                    done.result()()
 
             putting.add_done_callback(take_back)
             raise
@@ -190,14 +202,69 @@ class Engine:
                 once is raised here, not by the future.
         """
         future: Future[Any] = Future()
-        ticket = self._put(inputs, model, deadline_ms, priority, Order(None, future, timing), options)
+        cancel = self._put(inputs, model, deadline_ms, priority, Order(None, future, timing), options)
 
         def drop_if_cancelled(done: Future[Any]) -> None:
             if done.cancelled():
-                self._running().cancel(ticket)
+                cancel()
 
         future.add_done_callback(drop_if_cancelled)
         return future
+
+    async def stream(
+        self,
+        inputs: Any,
+        *,
+        model: str | None = None,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        **options: Any,
+    ) -> AsyncGenerator[str, None]:
+        """Write one text, and give its pieces as they are written. Leaving the loop ends the writing.
+
+        Args:
+            inputs: What the pipeline takes: one input.
+            model: As for `submit`.
+            deadline_ms: When the whole text is of no use any more, milliseconds from now.
+            priority: As for `submit`.
+            options: As for `Pipeline.stream`.
+
+        Yields:
+            Pieces; see `Pipeline.stream`.
+
+        Raises:
+            ConfigError: The model does not write, or several texts or beams.
+            OrtolanError: As from `submit`, with the first piece or later.
+        """
+        begin = partial(self._begin_reading, inputs, model, deadline_ms, priority, options)
+        async for piece in read_along(begin):
+            yield piece
+
+    def stream_nowait(
+        self,
+        inputs: Any,
+        *,
+        model: str | None = None,
+        deadline_ms: float | None = None,
+        priority: int = 0,
+        **options: Any,
+    ) -> Stream:
+        """Do the same for threads.
+
+        Args:
+            inputs: As for `stream`.
+            model: As for `submit`.
+            deadline_ms: As for `stream`.
+            priority: As for `submit`.
+            options: As for `stream`.
+
+        Returns:
+            An iterator of pieces, which waits for each. Closing it, or forgetting it, ends the writing.
+
+        Raises:
+            OrtolanError: As from `stream`. What is known at once is raised here, not by the iterator.
+        """
+        return Stream(partial(self._begin_reading, inputs, model, deadline_ms, priority, options))
 
     def swap(self, models: Pipeline | Sequence[Pipeline], *, model: str | None = None) -> None:
         """Put another version in the place of a model, while requests go on.
@@ -210,19 +277,38 @@ class Engine:
             model: Which of several models is replaced.
 
         Raises:
-            ConfigError: A task that writes, or replicas that are none. The old version stays.
+            ConfigError: Replicas that are none, or one of the versions writes and the other does not. The old version
+                stays.
             UnknownModelError: No model of that name.
             ClosedError: The engine is not started, or is closed.
             SessionError: The new version does not run. The old one stays.
         """
         workers = self._running()
         name = self._name(model)
-        old = self._replicas[name]
         pipes = [models] if isinstance(models, Pipeline) else list(models)
+        if pipes[0].writes != (name in self._writing):
+            raise ConfigError(
+                f"another version of '{name}' requested",
+                f"{pipes[0].task} is another kind of task: one of the two writes",
+                "make another engine, or give it another name there",
+            )
+        if name in self._writing:
+            self._swap_writing(name, pipes)
+            return
+        old = self._replicas[name]
         new = Replicas(name, pipes, self._batching, self._cpu, old.group.counters)
         workers.add(new.group)
         self._replicas[name] = new
         workers.retire(old.group)
+
+    def _swap_writing(self, name: str, pipes: Sequence[Pipeline]) -> None:
+        old = self._writing[name]
+        new = Writing(name, pipes, self._batching, old)
+        if not self._running().is_open:
+            raise ClosedError("another version requested", "the engine takes no requests", "start one, or ask another")
+        new.worker.start()
+        self._writing[name] = new
+        old.worker.retire()
 
     def drain(self, timeout_seconds: float | None = None) -> bool:
         """Let no more requests in, and wait until those that wait are answered.
@@ -230,22 +316,33 @@ class Engine:
         Returns:
             Whether they are; False if the time ran out before.
         """
-        return self._running().drain(timeout_seconds)
+        ends = None if timeout_seconds is None else time.perf_counter() + timeout_seconds
+        is_drained = self._running().drain(timeout_seconds)
+        for one in self._writing.values():
+            one.worker.shut()
+        for one in self._writing.values():
+            left = None if ends is None else max(0.0, ends - time.perf_counter())
+            is_drained &= one.worker.drain(left)
+        return is_drained
 
     def close(self) -> None:
         """End. Requests that have not started fail with a `ClosedError`; runs under way are waited for."""
         if self._workers is not None and self._pid == os.getpid():
             self._workers.close()
+            for one in self._writing.values():
+                one.worker.close()
 
     @property
     def counters(self) -> dict[str, Counters]:
         """What became of the requests for each model: a copy, as of now."""
-        return {name: self._running().copy_of(one.group.counters) for name, one in self._replicas.items()}
+        answering = {name: self._running().copy_of(one.group.counters) for name, one in self._replicas.items()}
+        return {**answering, **{name: one.worker.copy_counters() for name, one in self._writing.items()}}
 
     @property
     def num_waiting(self) -> dict[str, int]:
         """How many texts wait for each model."""
-        return {name: one.group.num_waiting for name, one in self._replicas.items()}
+        answering = {name: one.group.num_waiting for name, one in self._replicas.items()}
+        return {**answering, **{name: one.worker.num_waiting for name, one in self._writing.items()}}
 
     def __enter__(self) -> Engine:
         return self.start()
@@ -273,13 +370,18 @@ class Engine:
         priority: int,
         order: Order,
         options: Mapping[str, Any],
-    ) -> Ticket:
-        """Encode a request, and let it wait."""
+    ) -> Callable[[], None]:
+        """Encode a request, and let it wait; give what cancels it."""
         workers = self._running()
         _check_request(deadline_ms, priority)
         arrival = time.perf_counter()
         while True:
-            replicas = self._replicas[self._name(model)]
+            name = self._name(model)
+            if (writing := self._writing.get(name)) is not None:
+                if (call := writing.put(inputs, options, deadline_ms, priority, order)) is not None:
+                    return partial(writing.worker.cancel, call)
+                continue
+            replicas = self._replicas[name]
             encoded = replicas.pipe.encode(inputs, **options)
             ticket = Ticket(
                 replicas.group,
@@ -292,16 +394,36 @@ class Engine:
                 time.perf_counter() - arrival,
             )
             if workers.put(ticket):
-                return ticket
+                return partial(workers.cancel, ticket)
             # another version has just taken the place of the one that encoded: its tokens may differ
 
+    def _begin_reading(
+        self,
+        inputs: Any,
+        model: str | None,
+        deadline_ms: float | None,
+        priority: int,
+        options: Mapping[str, Any],
+        post: Callable[[Any], None],
+    ) -> Reading:
+        """Send a request of somebody who reads along."""
+        self._running()
+        _check_request(deadline_ms, priority)
+        while True:
+            name = self._name(model)
+            if (writing := self._writing.get(name)) is None:
+                task = self._replicas[name].pipe.task
+                raise ConfigError("a stream requested", f"{task} does not write", "call submit")
+            if (reading := writing.read(inputs, options, deadline_ms, priority, post)) is not None:
+                return reading
+
     def _name(self, model: str | None) -> str:
-        if model is None and len(self._replicas) == 1:
-            return next(iter(self._replicas))
-        if model not in self._replicas:
+        if model is None and len(self._pipes) == 1:
+            return next(iter(self._pipes))
+        if model not in self._pipes:
             raise UnknownModelError(
                 f"model {model!r} requested" if model else "an answer requested",
-                f"there are {', '.join(map(repr, self._replicas))}",
+                f"there are {', '.join(map(repr, self._pipes))}",
                 "name one of them",
             )
         return model

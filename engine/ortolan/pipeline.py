@@ -5,9 +5,9 @@ inputs.py -> request.py -> tokenize.py -> batch/ -> session/ (by forward.py and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 from ortolan.config import BatchConfig
 from ortolan.errors import ConfigError, InvalidInputError, NonFiniteError, OrtolanError, RequestError, UnknownTaskError
 from ortolan.forward import Row, forward
+from ortolan.generation.config import GenerationConfig
 from ortolan.generation.loop import Writer, check_one_text, generate, stream
-from ortolan.generation.pieces import pieces
+from ortolan.generation.pieces import Pieces, pieces
 from ortolan.inputs import Stream, as_list, as_stream, is_one
 from ortolan.locate import cache_folder, locate
 from ortolan.model import Model
@@ -118,7 +119,7 @@ class Encoded:
     is_strict: bool
     _payloads: list[Any]
     _sizes: list[int]
-    _task_options: Any
+    _call: _Call
     _single: Any
     _called_with: Mapping[str, object]
 
@@ -162,6 +163,11 @@ class Pipeline:
     def writes(self) -> bool:
         """Whether the task writes texts, token by token."""
         return self.writer is not None
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """What the cache of texts that are written may take; None for a share of what the process may use."""
+        return self._default_call.cache_bytes
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Answer one input, a list, or a stream.
@@ -216,27 +222,20 @@ class Pipeline:
             InvalidInputError, InputTooLongError: As for a call; or it is a list, or a stream.
             NonFiniteError, SessionError: As for a call; from the iterator.
         """
-        if self.writer is None or self._writes is None:
+        if self.writer is None:
             raise ConfigError("a stream requested", f"{self.task} does not write", "call the pipeline itself")
-        inputs, options = self._task.arguments([prompt], options)
-        call = self._options(options) if options else self._default_call
-        if not is_one(inputs):
-            raise InvalidInputError("a stream requested", "got several inputs", "send one; start a stream for each")
-        payload = self._task.parse(inputs, None)
-        [[encoding]] = self._task.encode([payload], self._facts, call.task_options, call.truncation, None)
-        config, decoding = self._writes.writing(call.task_options), self._writes.decoding(call.task_options)
-        check_one_text(config)
-        told = pieces(
-            self.tokenizer,
-            config.stop_strings,
-            skip_special_tokens=decoding.skips_special,
-            cleans_up=decoding.cleans_up,
-        )
+        encoded = self.encode(prompt, **options)
+        told = self.pieces(encoded)
         return stream(
-            self.writer, encoding, config, told, cache_bytes=call.cache_bytes, reuses_prefixes=not call.is_strict
+            self.writer,
+            encoded.rows[0],
+            self.writing(encoded),
+            told,
+            cache_bytes=encoded._call.cache_bytes,
+            reuses_prefixes=not encoded._call.is_strict,
         )
 
-    async def astream(self, prompt: Any, **options: Any) -> AsyncIterator[str]:
+    async def astream(self, prompt: Any, **options: Any) -> AsyncGenerator[str, None]:
         """Do what `stream` does for an event loop: the writing is done in threads, and does not hold it up.
 
         Args:
@@ -282,13 +281,8 @@ class Pipeline:
         Raises:
             InvalidInputError: An input that can't be read, or a stream.
             InputTooLongError: A text longer than the model reads, and truncation was not asked for.
-            ConfigError: An option that the task does not have, or with a value that is not allowed; or a task that
-                writes, whose graph runs many times.
+            ConfigError: An option that the task does not have, or with a value that is not allowed.
         """
-        if self.writer is not None:
-            raise ConfigError(
-                f"rows of the task '{self.task}' requested", "it writes token by token", "call the pipeline itself"
-            )
         inputs, options = self._task.arguments(args, options)
         if own := [name for name in ("batch_size", "progress") if name in options]:
             raise ConfigError(f"{', '.join(own)} requested", "whoever runs the rows decides about them", "leave it out")
@@ -306,7 +300,7 @@ class Pipeline:
             call.batching.max_batch_size == 1,
             payloads,
             [len(group) for group in groups],
-            call.task_options,
+            call,
             inputs if is_single else None,
             options,
         )
@@ -323,10 +317,51 @@ class Pipeline:
         """
         left = iter(rows)
         results = [
-            self._task.decode(payload, list(islice(left, size)), self._facts, encoded._task_options)
+            self._task.decode(payload, list(islice(left, size)), self._facts, encoded._call.task_options)
             for payload, size in zip(encoded._payloads, encoded._sizes, strict=True)
         ]
         return self._task.present(results, encoded._single, encoded._called_with)
+
+    def decode_texts(self, encoded: Encoded, texts: Sequence[Sequence[Row]]) -> Any:
+        """Do the same for a task that writes.
+
+        Args:
+            encoded: What `encode` returned.
+            texts: For each of its rows a row for each text that was written to it; see `ortolan.generation.loop`.
+        """
+        left = iter(texts)
+        sizes = [sum(len(next(left)) for _ in range(size)) for size in encoded._sizes]
+        return self.decode(replace(encoded, _sizes=sizes), [row for some in texts for row in some])
+
+    def writing(self, encoded: Encoded) -> GenerationConfig:
+        """Say how the rows of a task that writes are continued, or answered.
+
+        Raises:
+            ConfigError: Another task.
+        """
+        if self._writes is None:
+            raise ConfigError("a text requested", f"{self.task} does not write", "call the pipeline itself")
+        return self._writes.writing(encoded._call.task_options)
+
+    def pieces(self, encoded: Encoded) -> Pieces:
+        """Make what turns tokens into text as they are written, for a task that writes.
+
+        Raises:
+            InvalidInputError: Several inputs.
+            ConfigError: Another task, several texts or beams.
+        """
+        config = self.writing(encoded)
+        if encoded._single is None or len(encoded.rows) != 1:
+            raise InvalidInputError("a stream requested", "got several inputs", "send one; start a stream for each")
+        check_one_text(config)
+        assert self._writes is not None
+        decoding = self._writes.decoding(encoded._call.task_options)
+        return pieces(
+            self.tokenizer,
+            config.stop_strings,
+            skip_special_tokens=decoding.skips_special,
+            cleans_up=decoding.cleans_up,
+        )
 
     def _attempt(self, items: Sequence[object], call: _Call, first: int) -> list[Any]:
         payloads: dict[int, Any] = {}

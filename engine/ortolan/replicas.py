@@ -56,7 +56,7 @@ class Replicas:
             counters: Those of the version before.
 
         Raises:
-            ConfigError: Several pipelines that are not the same, or share the CPU; or a task that writes.
+            ConfigError: Several pipelines that are not the same, or share the CPU.
         """
         self.pipe = pipes[0]
         _check(name, pipes)
@@ -145,12 +145,6 @@ def _check(name: str, pipes: Sequence[Pipeline]) -> None:
             f"{len(pipes)} replicas of '{name}' requested",
             "they are on the CPU, which one replica fills, or of several artifacts, precisions or tasks",
             "pass one pipeline, or load the same artifact on several devices",
-        )
-    if pipes[0].writes:
-        raise ConfigError(
-            f"an engine for the task '{pipes[0].task}' requested",
-            "it writes token by token",
-            "call the pipeline itself",
         )
 
 

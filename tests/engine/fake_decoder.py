@@ -145,9 +145,6 @@ class FakeEncoder:
         padding = np.where(feed["attention_mask"] == 1, 0, 1000)
         return {"cross.0.key": (feed["input_ids"] + padding).astype(np.float32)[:, None, :, None]}
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
-        raise NotImplementedError
-
 
 def fake_decoder(*, has_encoder: bool = False, cache_bytes: int | None = None) -> tuple[Decoder, FakeDecoder]:
     """A decoder on fake graphs, and the graph."""

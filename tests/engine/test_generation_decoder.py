@@ -15,6 +15,7 @@ from ortolan.positions import buckets_of
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Session, Signature, TensorSpec
 from tests.engine.fake_decoder import FakeDecoder, fake_decoder, follower
+from tests.engine.fakes import FakeSession
 from tests.engine.tiny_decoder import BUCKETS, CONFIG, POSITIONS, VOCABULARY, write_decoder, write_encoder
 
 Graphs = Mapping[str, Session]
@@ -225,3 +226,8 @@ class _Described(FakeDecoder):
 def test_graph_of_another_kind_is_refused(graph: FakeDecoder) -> None:
     with pytest.raises(SignatureError, match="a graph that writes requested"):
         Decoder({"model": graph}, {}, max_length=9)
+
+
+def test_session_that_cannot_work_in_place_is_refused() -> None:
+    with pytest.raises(SessionError, match="a session on 'fake' cannot do that; load the model with provider 'cpu'"):
+        Decoder({"model": FakeSession()}, {}, max_length=9)

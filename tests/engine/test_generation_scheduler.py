@@ -373,3 +373,16 @@ def test_stop_reaches_the_runs() -> None:
     while scheduler.step(stop):
         pass
     assert graph.stops == [stop, stop]
+
+
+def test_urgent_requests_go_first_and_equals_in_their_turn() -> None:
+    scheduler, _ = scheduler_of(max_requests=1)
+    asked = [greedy([one], 1) for one in range(1, 5)]
+    for (request, _), urgency in zip(asked, (1.0, 2.0, 0.0, 1.0), strict=True):
+        request.urgency = urgency
+        scheduler.add(request)
+    order = []
+    for _ in range(4):
+        scheduler.step()
+        order += [place for place, (_, told) in enumerate(asked) if told.is_over and place not in order]
+    assert order == [2, 0, 3, 1]

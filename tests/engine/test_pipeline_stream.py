@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -120,10 +120,10 @@ def test_streams_of_an_event_loop_go_on_side_by_side(pipe: Pipeline) -> None:
     async def collect(text: str) -> str:
         return "".join([piece async for piece in pipe.astream(text)])
 
-    async def both() -> list[str]:
+    async def both() -> Sequence[str]:
         return await asyncio.gather(collect("the film"), collect("what a day"))
 
-    assert asyncio.run(both()) == ["".join(pipe.stream(text)) for text in ("the film", "what a day")]
+    assert list(asyncio.run(both())) == ["".join(pipe.stream(text)) for text in ("the film", "what a day")]
 
 
 def test_errors_come_with_the_first_piece(pipe: Pipeline) -> None:

@@ -103,6 +103,11 @@ class Workers:
         self._takes_requests = False
         self._is_closing = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are let in."""
+        return self._takes_requests
+
     def start(self) -> None:
         """Start the threads, and let requests in."""
         with self._lock:

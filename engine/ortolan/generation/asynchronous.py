@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 
 
-async def in_threads(begin: Callable[[], Generator[str, None, None]]) -> AsyncIterator[str]:
+async def in_threads(begin: Callable[[], Generator[str, None, None]]) -> AsyncGenerator[str, None]:
     """Go through a generator in threads, one at a time. Leaving it early closes the generator.
 
     Args:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ortolan.batch.padding import IntArray, pad
-from ortolan.errors import SignatureError
+from ortolan.errors import SessionError, SignatureError
 from ortolan.generation.cache import SlotCache
 from ortolan.generation.cross import MASK, CrossCache
 from ortolan.generation.layout import CROSS, PAST, PRESENT, read_layout
 from ortolan.positions import buckets_of
 from ortolan.postprocess.activations import FloatArray
-from ortolan.session.base import Array, Bound, InPlaceSession, Stop
+from ortolan.session.base import Array, Binds, Bound, Session, Stop
 from ortolan.session.memory import usable_bytes
 
 SHARE = 4
@@ -73,7 +73,7 @@ class Decoder:
 
     def __init__(
         self,
-        graphs: Mapping[str, InPlaceSession],
+        graphs: Mapping[str, Session],
         config: Mapping[str, Any],
         *,
         max_length: int,
@@ -89,8 +89,10 @@ class Decoder:
 
         Raises:
             SignatureError: Graphs that are not of this kind.
+            SessionError: The session of the decoder cannot work in place.
         """
         self._graph = _decoder_of(graphs)
+        self._binds = _binding(self._graph)
         self._encoder = graphs.get("encoder")
         self.layout = read_layout(self._graph.signature)
         self.cache_bytes = usable_bytes() // SHARE if cache_bytes is None else cache_bytes
@@ -211,7 +213,7 @@ class Decoder:
         inputs = {name: array for name, array in inputs.items() if name in self._names}
         cached = self.cache.views(shape.start, shape.start + shape.count)
         logits = np.empty((shape.count, shape.places, self.vocabulary), np.float32)
-        bound = self._graph.bind(
+        bound = self._binds.bind(
             {**inputs, **{PAST + name: array for name, array in cached.items()}},
             {"logits": logits, **{PRESENT + name: array for name, array in cached.items()}},
         )
@@ -228,7 +230,7 @@ class Decoder:
             )
 
 
-def vocabulary_of(graphs: Mapping[str, InPlaceSession]) -> int:
+def vocabulary_of(graphs: Mapping[str, Session]) -> int:
     """Tell how many tokens a model that writes has logits for.
 
     Args:
@@ -262,5 +264,15 @@ def relative_buckets(by_distance: IntArray, places: IntArray, total: int) -> Int
     return found
 
 
-def _decoder_of(graphs: Mapping[str, InPlaceSession]) -> InPlaceSession:
+def _decoder_of(graphs: Mapping[str, Session]) -> Session:
     return graphs["decoder"] if "decoder" in graphs else graphs["model"]
+
+
+def _binding(graph: Session) -> Binds:
+    if not isinstance(graph, Binds):
+        raise SessionError(
+            "a decoder that works in place requested",
+            f"a session on '{graph.provider}' cannot do that",
+            "load the model with provider 'cpu'",
+        )
+    return graph

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from ortolan.config import BatchConfig
-from ortolan.errors import ConfigError, OrtolanError
+from ortolan.errors import ConfigError, OrtolanError, SessionError
 from ortolan.forward import Row
 from ortolan.generation.config import GenerationConfig
 from ortolan.generation.decoder import Decoder, vocabulary_of
@@ -105,6 +105,21 @@ class Writer:
             constraint=constraint,
         )
         return Request(search, prompt, min(config.longest(len(prompt)), room), sink, source)
+
+    def probe(self) -> None:
+        """Write a token, to see that the graphs run.
+
+        Raises:
+            SessionError: They don't.
+        """
+        start = 0 if "encoder" in self._model.graphs else None
+        config, outcome = GenerationConfig(max_new_tokens=2, decoder_start_token_id=start), Outcome()
+        scheduler = self.scheduler(max_requests=1, reuses_prefixes=False)
+        scheduler.add(self.request(Encoding([0], [0], [(0, 0)]), config, outcome))
+        while not outcome.is_over:
+            scheduler.step()
+        if isinstance(outcome.error, SessionError):
+            raise outcome.error
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,6 @@ Slow, and the way to write for models that no operator has a cache for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import numpy as np
 
@@ -14,17 +13,17 @@ from ortolan.batch.padding import IntArray
 from ortolan.generation.cross import MASK
 from ortolan.generation.layout import CROSS, PAST, PRESENT
 from ortolan.model import DECODER_IDS, Model
-from ortolan.session.base import Array, Bound, InPlaceSession, Signature, Stop, TensorSpec
+from ortolan.session.base import Array, Bound, Session, Signature, Stop, TensorSpec
 from ortolan.teacher_forcing import is_cached
 
 KEPT, SAID = f"{PAST}0.key", f"{CROSS}0.key"
 """The ids of a text, and those that its encoder has read: float32, which is exact for all ids below 16,777,216."""
 
 
-def writing_graphs(model: Model) -> Mapping[str, InPlaceSession]:
+def writing_graphs(model: Model) -> Mapping[str, Session]:
     """Give the graphs of a model that work on a cache, or what stands in for them."""
     if any(is_cached(session.signature) for session in model.graphs.values()):
-        return cast("Mapping[str, InPlaceSession]", model.graphs)  # Model.load has loaded them
+        return model.graphs
     if any(spec.name == DECODER_IDS for spec in model.signature.inputs):
         return {"encoder": _Reader(model), "decoder": Rereader(model, has_encoder=True)}
     return {"model": Rereader(model)}
@@ -55,13 +54,9 @@ class _Reader(_Stand):
         """Give the ids back; see `Session.run`."""
         return {SAID: feed["input_ids"][:, None, :, None].astype(np.float32)}
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
-        """Never asked: encoders have no cache."""
-        raise NotImplementedError
-
 
 class Rereader(_Stand):
-    """Stands in for a decoder over a cache; see `InPlaceSession`."""
+    """Stands in for a decoder over a cache; see `Session` and `Binds`."""
 
     def __init__(self, model: Model, *, has_encoder: bool = False) -> None:
         """Take a model in.
@@ -113,7 +108,7 @@ class Rereader(_Stand):
         return {"logits": logits[rows, begins[:, None] + feed["last_index"]], f"{PRESENT}0.key": kept}
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
-        """Tie inputs and outputs to arrays; see `InPlaceSession.bind`."""
+        """Tie inputs and outputs to arrays; see `Binds.bind`."""
         return _Rereading(self, dict(inputs), outputs["logits"])
 
     def _asked(self, feed: Mapping[str, Array], texts: IntArray, ends: IntArray) -> dict[str, Array]:

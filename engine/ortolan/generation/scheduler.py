@@ -7,10 +7,9 @@ tells what was written.
 from __future__ import annotations
 
 import time
-from collections import deque
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from ortolan.errors import OrtolanError, SessionError
 from ortolan.generation.decoder import Decoder
@@ -59,7 +58,7 @@ class Pace:
 
 @dataclass(slots=True)
 class Work:
-    """What was done since a scheduler was made.
+    """What a scheduler has done.
 
     Attributes:
         steps: Runs in which texts went on.
@@ -109,7 +108,7 @@ class Scheduler:
         self._prefixes = None if decoder.has_encoder else prefixes
         self._clock = clock
         self._pace = Pace()
-        self._waiting: deque[Request] = deque()
+        self._waiting: list[Request] = []
         self._seats = Seats(decoder)
 
     @property
@@ -123,13 +122,13 @@ class Scheduler:
         return len(self._seats.taken)
 
     def add(self, request: Request) -> None:
-        """Let a request wait for its turn.
+        """Let a request wait for its turn, behind those that are as urgent.
 
         Raises:
             ConfigError: It alone needs more of the cache than there may be.
         """
         check_fits(request.need, self.limits)
-        self._waiting.append(request)
+        insort(self._waiting, request, key=lambda other: other.urgency)
 
     def step(self, stop: Stop | None = None) -> bool:
         """Go on by a token.
@@ -150,7 +149,7 @@ class Scheduler:
 
     def fail_all(self, error: OrtolanError) -> None:
         """End all requests with an error."""
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, []
         for request in waiting:
             if not request.is_cancelled:
                 request.sink.failed(error)
@@ -161,20 +160,23 @@ class Scheduler:
 
     def _forget_cancelled(self) -> None:
         if any(request.is_cancelled for request in self._waiting):
-            self._waiting = deque(request for request in self._waiting if not request.is_cancelled)
+            self._waiting = [request for request in self._waiting if not request.is_cancelled]
         if gone := [seat for seat in self._seats.taken if seat.request.is_cancelled]:
             self._seats.settle({}, gone)
 
     def _admit(self, stop: Stop | None) -> None:
         """Give seats to those whose turn it is."""
-        waiting = [request.need for request in islice(self._waiting, self.limits.max_requests)]
+        waiting = [request.need for request in self._waiting[: self.limits.max_requests]]
         count = num_admitted(waiting, [seat.need for seat in self._seats.taken], self.limits)
         if count and self._decoder.has_encoder:
             count, _ = plan_chunk([need.encoded for need in waiting[:count]], self._budget())
         if not count:
             return
         # prompts of similar length are read together
-        admitted = sorted((self._waiting.popleft() for _ in range(count)), key=lambda request: len(request.prompt))
+        admitted = sorted(self._waiting[:count], key=lambda request: len(request.prompt))
+        del self._waiting[:count]
+        for request in admitted:
+            request.begun = self._clock()
         self._seats.reserve([request.need for request in admitted])
         if self._decoder.has_encoder:
             try:

@@ -39,7 +39,9 @@ class Request:
         longest: Tokens that a text may have in the end, the prompt included.
         sink: Who wants it.
         source: What the encoder reads; empty where there is none.
+        urgency: Least goes first; who came first among equals.
         is_cancelled: Whether nobody wants it any more. It leaves with the next step.
+        begun: When it was admitted, by the clock of the scheduler; None before.
     """
 
     search: Search
@@ -47,7 +49,9 @@ class Request:
     longest: int
     sink: Sink
     source: Sequence[int] = ()
+    urgency: float = 0.0
     is_cancelled: bool = False
+    begun: float | None = None
 
     @property
     def need(self) -> Need:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,8 +137,9 @@ class Session(Protocol):
         """
 
 
-class InPlaceSession(Session, Protocol):
-    """A loaded graph that can write its outputs where its inputs are."""
+@runtime_checkable
+class Binds(Protocol):
+    """A session that can work on arrays of its caller."""
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
         """Tie inputs and outputs to arrays in main memory, for runs that follow each other.

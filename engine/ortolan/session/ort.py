@@ -132,7 +132,7 @@ class OrtSession:
         return dict(zip(self._output_names, self._supervised(answer, feed, stop), strict=True))
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
-        """Tie inputs and outputs to arrays; see `InPlaceSession.bind`."""
+        """Tie inputs and outputs to arrays; see `Binds.bind`."""
         fed = {name: array for name, array in inputs.items() if not any(array is one for one in outputs.values())}
         return _Bound(InPlace(self._session, inputs, outputs), fed, self._supervised)
 
