@@ -14,6 +14,7 @@ import pytest
 import ortolan
 from ortolan.cli import COMMANDS, main
 from ortolan.commands import asking
+from ortolan.manifest import FORMAT_VERSION
 from ortolan.tasks.registry import task_named
 from tests.engine.damage import GOLDEN, as_optimum, as_sentence_transformers, edit_manifest
 
@@ -331,7 +332,8 @@ def test_inspect_shows_what_was_kept_in_fp32(artifact: Path, capsys: pytest.Capt
 
 def test_inspect_with_json_prints_the_manifest(capsys: pytest.CaptureFixture[str]):
     main(["inspect", str(GOLDEN), "--json"])
-    assert json.loads(capsys.readouterr().out) == json.loads((GOLDEN / "ortolan.json").read_text())
+    written = json.loads((GOLDEN / "ortolan.json").read_text())
+    assert json.loads(capsys.readouterr().out) == {**written, "format_version": FORMAT_VERSION}
 
 
 def test_inspect_shows_a_folder_of_another_tool_without_evidence(artifact: Path, capsys: pytest.CaptureFixture[str]):
