@@ -270,6 +270,7 @@ def test_time_of_each_stage_is_told_who_asks(engine: Engine, pipe: Pipeline) -> 
 
 
 def test_closing_ends_what_is_written(pipe: Pipeline, graph: Gated) -> None:
+    before = set(threading.enumerate())
     engine = Engine(pipe, batching=QUICK).start()
     graph.gate.clear()
     futures = [engine.submit_nowait(text, max_new_tokens=50) for text in TEXTS]
@@ -282,7 +283,7 @@ def test_closing_ends_what_is_written(pipe: Pipeline, graph: Gated) -> None:
     closing.join(SOON)
     with pytest.raises(ClosedError):
         engine.submit_nowait("the film")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ortolan-")]
+    assert not set(threading.enumerate()) - before
 
 
 def test_draining_engine_takes_no_more(engine: Engine, pipe: Pipeline) -> None:
