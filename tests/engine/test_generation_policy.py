@@ -10,7 +10,7 @@ from ortolan.errors import ConfigError
 from ortolan.generation.layout import Layout, Part
 from ortolan.generation.policy import (
     CHEAP_TOKENS,
-    FIRST_CHUNK,
+    CHUNK_SHARE,
     LEAST_CHUNK,
     MOST_CHUNK,
     MOST_PADDING,
@@ -18,7 +18,7 @@ from ortolan.generation.policy import (
     Need,
     arrange,
     check_fits,
-    chunk_for,
+    next_chunk,
     num_admitted,
     plan_chunk,
     seated,
@@ -113,12 +113,30 @@ def test_chunk_keeps_to_its_budget_and_reads_others_only_to_the_end(left: list[i
         assert count * width <= max(CHEAP_TOKENS, real / (1 - MOST_PADDING) + 1e-9)
 
 
-def test_chunk_takes_no_longer_than_a_step() -> None:
-    assert chunk_for(0.0, 0.0) == FIRST_CHUNK
-    assert chunk_for(0.01, 0.0) == FIRST_CHUNK
-    assert chunk_for(0.010, 0.0001) == 100
-    assert chunk_for(0.001, 0.001) == LEAST_CHUNK
-    assert chunk_for(1.0, 0.0001) == MOST_CHUNK
+@pytest.mark.parametrize(
+    ("tokens", "seconds", "expected"),
+    [
+        (100, 0.010, 90),
+        (100, 0.009, 100),
+        (100, 0.001, 150),
+        (100, 1.0, 25),
+        (20, 0.001, 100),
+        (20, 0.02, 9),
+        (9, 1, 8),
+    ],
+    ids=str,
+)
+def test_chunk_follows_what_the_last_one_took(tokens: int, seconds: float, expected: int) -> None:
+    assert next_chunk(100, tokens, seconds, 0.010) == expected
+
+
+@given(st.floats(0, 0.05), st.floats(1e-5, 1e-2), st.floats(0.001, 0.1), st.integers(LEAST_CHUNK, MOST_CHUNK))
+def test_chunk_comes_to_take_as_long_as_a_step(base: float, each: float, step: float, chunk: int) -> None:
+    for _ in range(60):
+        chunk = next_chunk(chunk, chunk, base + each * chunk, step)
+    assert LEAST_CHUNK <= chunk <= MOST_CHUNK
+    assert chunk == LEAST_CHUNK or base + each * chunk <= step
+    assert chunk == MOST_CHUNK or base + each * (chunk + 1) * 1.2 >= step * CHUNK_SHARE
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.errors import ConfigError, NonFiniteError, SessionError
-from ortolan.generation.policy import LEAST_CHUNK, Need
+from ortolan.generation.policy import FIRST_CHUNK, Need
 from ortolan.generation.prefix import Prefixes
 from ortolan.generation.scheduler import Pace, Scheduler
 from ortolan.generation.seats import Request
@@ -332,22 +332,22 @@ def step(scheduler: Scheduler, asked: list[tuple[Request, Told, int | None]], no
 
 def test_chunks_follow_what_a_step_takes() -> None:
     pace = Pace()
+    pace.saw_chunk(100, 1.0)
+    assert pace.chunk == FIRST_CHUNK, "nobody waits"
     pace.saw_step(0.010)
     assert pace.step_seconds == 0.010
     pace.saw_step(0.020)
     assert pace.step_seconds == pytest.approx(0.012)
-    pace.saw_chunk(100, 0.01)
-    assert pace.token_seconds == pytest.approx(0.0001)
-    pace.saw_chunk(LEAST_CHUNK - 1, 1.0)
-    assert pace.token_seconds == pytest.approx(0.0001), "a short chunk says nothing of a long one"
+    pace.saw_chunk(FIRST_CHUNK, 0.012)
+    assert pace.chunk == int(FIRST_CHUNK * 0.9)
 
 
 def test_time_between_tokens_decides_how_much_is_read() -> None:
     decoder, graph = fake_decoder()
 
     def clock() -> float:
-        # a run takes a tenth of a second for each row or token of its shape
-        return sum(rows * width for rows, width in graph.shapes) / 10
+        # a run takes a tenth of a second for each row, and half as long for each token of a prompt
+        return sum(rows / 10 if width == 1 else width / 20 for rows, width in graph.shapes)
 
     scheduler = Scheduler(decoder, clock=clock)
     asked = [greedy([one] * 20, 60)[0] for one in range(1, 9)]
@@ -355,10 +355,11 @@ def test_time_between_tokens_decides_how_much_is_read() -> None:
         scheduler.add(request)
     for _ in range(3):
         scheduler.step()
-    scheduler.add(greedy([9] * 100, 3)[0])
+    scheduler.add(greedy([9] * 190, 3)[0])
     before = len(graph.shapes)
-    scheduler.step()
-    assert graph.shapes[before:] == [(1, LEAST_CHUNK), (8, 1)], "8 rows take less time than 16 tokens"
+    for _ in range(8):
+        scheduler.step()
+    assert graph.shapes[before : before + 8] == [(1, 128), (8, 1), (1, 32), (8, 1), (1, 14), (8, 1), (1, 14), (8, 1)]
 
 
 def test_need_of_a_request_is_all_but_its_last_token() -> None:

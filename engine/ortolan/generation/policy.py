@@ -17,8 +17,14 @@ MAX_ROWS = 128
 FIRST_CHUNK = 128
 """Tokens of a prompt that are read at a time while others write, until it is known what that costs."""
 
-LEAST_CHUNK, MOST_CHUNK = 16, 512
-"""Fewer tokens take no less time, and more of them do not get cheaper."""
+LEAST_CHUNK, MOST_CHUNK = 8, 512
+"""Fewer tokens take hardly less time, and more of them do not get cheaper."""
+
+CHUNK_SHARE = 0.9
+"""Share of a step's time that a part of a prompt may take; the rest is for what varies."""
+
+LEAST_CHANGE, MOST_CHANGE = 0.25, 1.5
+"""Part of a prompt against the one before: a single slow run does not stop the reading, nor a quick one the writing."""
 
 CHEAP_TOKENS = 64
 """Runs of so few tokens take about as long as those of half as many, so padding costs nothing in them."""
@@ -135,18 +141,23 @@ def plan_chunk(left: Sequence[int], budget: int) -> tuple[int, int]:
     return count, min(width, max(1, budget))
 
 
-def chunk_for(step_seconds: float, token_seconds: float) -> int:
-    """Say how many tokens of a prompt may be read between two steps of those who write.
+def next_chunk(chunk: int, tokens: int, seconds: float, step_seconds: float) -> int:
+    """Say how many tokens of a prompt to read next between two steps of those who write.
 
-    Reading them takes no longer than a step, so that nobody waits more than twice as long for the next token.
+    Reading them is to take as long as a step, so that nobody waits more than twice as long for the next token. What it
+    takes is no multiple of their number: a short run takes nearly as long as a longer one, and a long past costs time
+    too. So this goes on from what the last run has shown.
 
     Args:
-        step_seconds: What a step takes; 0 if that is not known.
-        token_seconds: What a token of a prompt takes; 0 if that is not known.
+        chunk: How many it was to be so far.
+        tokens: How many were read; fewer where a prompt had no more.
+        seconds: What that took.
+        step_seconds: What a step takes.
     """
-    if not step_seconds or not token_seconds:
-        return FIRST_CHUNK
-    return max(LEAST_CHUNK, min(MOST_CHUNK, int(step_seconds / token_seconds)))
+    ratio = max(LEAST_CHANGE, min(MOST_CHANGE, CHUNK_SHARE * step_seconds / seconds))
+    # too many if even these were, and too few only if these were
+    chunk = min(chunk, int(tokens * ratio)) if ratio < 1 else max(chunk, int(tokens * ratio))
+    return max(LEAST_CHUNK, min(MOST_CHUNK, chunk))
 
 
 def arrange(segments: Sequence[int]) -> list[int]:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from ortolan.errors import OrtolanError, SessionError
 from ortolan.generation.decoder import Decoder
 from ortolan.generation.policy import (
+    FIRST_CHUNK,
     LEAST_CHUNK,
     MAX_REQUESTS,
     MOST_CHUNK,
     Limits,
     check_fits,
-    chunk_for,
+    next_chunk,
     num_admitted,
     plan_chunk,
 )
@@ -35,25 +36,24 @@ MEMORY = 0.2
 
 @dataclass(slots=True)
 class Pace:
-    """What runs have taken lately.
+    """What runs have taken lately, and what follows for the next ones.
 
     Attributes:
         step_seconds: A step of those who write; 0 before the first one.
-        token_seconds: A token of a prompt; 0 before the first one.
+        chunk: Tokens of prompts that are read between two steps.
     """
 
     step_seconds: float = 0.0
-    token_seconds: float = 0.0
+    chunk: int = FIRST_CHUNK
 
     def saw_step(self, seconds: float) -> None:
         """Take note of a step."""
         self.step_seconds += (seconds - self.step_seconds) * (MEMORY if self.step_seconds else 1.0)
 
     def saw_chunk(self, tokens: int, seconds: float) -> None:
-        """Take note of a part of a prompt; a short one says little, for it takes no less time than a longer one."""
-        if tokens >= LEAST_CHUNK:
-            change = seconds / tokens - self.token_seconds
-            self.token_seconds += change * (MEMORY if self.token_seconds else 1.0)
+        """Take note of a part of a prompt, padding counted."""
+        if self.step_seconds and seconds:
+            self.chunk = next_chunk(self.chunk, tokens, seconds, self.step_seconds)
 
 
 @dataclass(slots=True)
@@ -192,12 +192,12 @@ class Scheduler:
                 seat.num_read = self._prefixes.copy(request.prompt, self._decoder.cache, seat.first)
 
     def _read(self, stop: Stop | None) -> None:
-        """Let the decoder read prompts, those that came first, as far as the budget goes."""
-        budget = self._budget()
+        """Let the decoder read prompts, those that came first: in one run if others wait for their next token."""
+        budget, is_anyone_writing = self._budget(), bool(self._seats.writing)
         while budget > 0 and (reading := self._seats.reading):
             count, width = plan_chunk([seat.num_left for seat in reading], budget)
             self._read_chunk(reading[:count], width, stop)
-            budget -= max(count * width, LEAST_CHUNK)
+            budget = 0 if is_anyone_writing else budget - max(count * width, LEAST_CHUNK)
 
     def _read_chunk(self, group: Sequence[Seat], width: int, stop: Stop | None) -> None:
         parts = [seat.request.prompt[seat.num_read : seat.num_read + width] for seat in group]
@@ -294,7 +294,7 @@ class Scheduler:
             return self._chunk_tokens
         if not self._seats.writing:
             return MOST_CHUNK
-        return chunk_for(self._pace.step_seconds, self._pace.token_seconds)
+        return self._pace.chunk
 
 
 def _shared_out(group: Sequence[Seat], logits: FloatArray) -> list[tuple[Seat, FloatArray]]:
