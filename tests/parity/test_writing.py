@@ -95,7 +95,9 @@ def wrote(pair: Pair, texts: list[list[int]], options: dict[str, Any]) -> list[l
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[pytest.mark.slow] if one == "marian" else []) for one in TASKS]
+)
 def test_ids_equal_those_of_generate(pair: Callable[[str], Pair], name: str, way: str) -> None:
     both, options = pair(name), WAYS[way]
     texts = prompts(len(way), both.theirs.config.vocab_size)
