@@ -235,3 +235,25 @@ def test_a_forked_child_is_told_to_load_for_itself(session: OrtSession):
         "does not bring along; load the model, or create the engine, in the child"
     )
     assert session.run(feed([2, 5, 3]))["logits"].shape == (1, 2), "the parent goes on"
+
+
+def test_a_graph_reads_and_writes_arrays_where_they_are(session: OrtSession):
+    given, logits = feed([2, 5, 3]), np.zeros((1, 2), np.float32)
+    bound = session.bind(given, {"logits": logits})
+    for ids in ([2, 5, 3], [2, 9, 3]):
+        given["input_ids"][0] = ids
+        bound.run()
+        np.testing.assert_allclose(logits, session.run(feed(ids))["logits"], atol=1e-6)
+    bound.put("input_ids", np.array([[2, 7, 3]], np.int64))
+    bound.run(Stop())
+    np.testing.assert_allclose(logits, session.run(feed([2, 7, 3]))["logits"], atol=1e-6)
+
+
+def test_a_bound_run_that_fails_or_is_stopped_says_so(session: OrtSession):
+    bound = session.bind(feed([2, 5, 3]), {"logits": np.zeros((4, 2), np.float32)})
+    with pytest.raises(SessionError, match=r"a run with \{'input_ids': \[1, 3\].*ONNX Runtime failed"):
+        bound.run()
+    stop = Stop()
+    stop.set()
+    with pytest.raises(SessionError, match="it was stopped before it was done"):
+        session.bind(feed([2, 5, 3]), {"logits": np.zeros((1, 2), np.float32)}).run(stop)

@@ -12,6 +12,7 @@ import numpy as np
 from ortolan.batch.padding import IntArray
 from ortolan.generation.cache import SlotCache
 from ortolan.session.base import Array
+from ortolan.session.memory import usable_bytes
 
 LEAST_SHARED = 16
 """Prompts that have fewer tokens in common are read anew: that takes no longer."""
@@ -19,8 +20,8 @@ LEAST_SHARED = 16
 MAX_PREFIXES = 256
 """Prompts that are kept at most, however short."""
 
-DEFAULT_BYTES = 256 << 20
-"""What they may take where nobody says how much."""
+MOST_BYTES, SHARE = 256 << 20, 16
+"""What they may take where nobody says how much, and which part of the memory that the process may use at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class Prefixes:
         saved_tokens: Tokens that were not read again.
     """
 
-    def __init__(self, most_bytes: int = DEFAULT_BYTES) -> None:
-        self.most_bytes = most_bytes
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self.most_bytes = min(MOST_BYTES, usable_bytes() // SHARE) if most_bytes is None else most_bytes
         self.num_bytes = self.hits = self.misses = self.saved_tokens = 0
         self._kept: OrderedDict[tuple[int, ...], _Kept] = OrderedDict()  # by all ids; the one used last at the end
         self._lock = Lock()
