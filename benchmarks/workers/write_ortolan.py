@@ -1,0 +1,49 @@
+"""Question: what does an Ortolan pipeline write, and how fast? It is called as users call it, with texts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import cast
+
+import ortolan
+from benchmarks.workers.serving import serve
+from benchmarks.workers.writing import Write, WritingJob, WritingWorker
+from ortolan.config import Precision
+
+
+def make(job: WritingJob) -> None:
+    """Export all precisions, with the gate that every export has."""
+    from ortolan_exporters import export  # here, not above: an artifact is run without torch
+
+    if not Path(job.folder).exists():
+        export(job.checkpoint, job.folder, _task(job), precisions=("fp32", "int8", "int4"))
+
+
+def load(job: WritingJob) -> Write:
+    """Load the pipeline."""
+    model = ortolan.Model.load(job.folder, "cpu", cast(Precision, job.precision), num_threads=job.threads)
+    pipe = ortolan.pipeline(_task(job), model)
+
+    def write(prompts: list[list[int]], count: int, beams: int) -> list[list[int]]:
+        texts = [" ".join(f"t{index}" for index in prompt) for prompt in prompts]
+        options = {"max_new_tokens": count, "min_new_tokens": count, "num_beams": beams, "do_sample": False}
+        if not job.has_encoder:
+            options["return_full_text"] = False
+        answers = pipe(texts, **options)
+        return [[int(token[1:]) for token in _text(answer).split()] for answer in answers]
+
+    return write
+
+
+def _text(answer: object) -> str:
+    [only] = answer if isinstance(answer, list) else [answer]
+    return str(only["generated_text"])
+
+
+def _task(job: WritingJob) -> str:
+    return "text2text-generation" if job.has_encoder else "text-generation"
+
+
+if __name__ == "__main__":
+    sys.exit(serve(WritingWorker(("ortolan", "onnxruntime"), make, load)))

@@ -1,0 +1,120 @@
+"""Question: which models that write are raced, and with which tokens?
+
+They have random weights and real size: speed does not depend on what weights say, as long as no text ends early. Token
+i is called "t{i}", and spaces lie between tokens, so that every tool reads the same ids.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+import transformers
+
+from benchmarks.record import OUT
+
+MADE = OUT / "writing"
+PAD, EOS, BOS = 0, 1, 2
+LOWEST = 10  # ids below are special, or few
+
+
+@dataclass(frozen=True, slots=True)
+class WritingSubject:
+    """A model to race.
+
+    Attributes:
+        title: Of the model, for tables.
+        task: What Ortolan's pipeline calls it.
+        make: Returns the module.
+        read: Tokens of a prompt, or of what an encoder reads.
+        written: Tokens of each text.
+        cases: Texts at a time, and beams of each.
+    """
+
+    title: str
+    task: str
+    make: Callable[[], Any]
+    read: int
+    written: int
+    cases: tuple[tuple[int, int], ...]
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether it writes to what an encoder has read."""
+        return self.task == "text2text-generation"
+
+
+def _gpt2() -> Any:
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(eos_token_id=EOS, bos_token_id=BOS))
+
+
+def _t5() -> Any:
+    sizes = {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8}
+    return transformers.T5ForConditionalGeneration(
+        transformers.T5Config(vocab_size=32128, decoder_start_token_id=PAD, **sizes)
+    )
+
+
+def _bart() -> Any:
+    config = transformers.BartConfig(
+        vocab_size=50265,
+        d_model=768,
+        encoder_layers=6,
+        decoder_layers=6,
+        encoder_ffn_dim=3072,
+        decoder_ffn_dim=3072,
+        encoder_attention_heads=12,
+        decoder_attention_heads=12,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        bos_token_id=BOS,
+        decoder_start_token_id=EOS,
+        forced_eos_token_id=None,
+    )
+    return transformers.BartForConditionalGeneration(config)
+
+
+GREEDY, BEAMS = ((1, 1), (8, 1)), ((1, 4), (8, 4))
+
+SUBJECTS = {
+    "gpt2": WritingSubject("GPT-2 (124M)", "text-generation", _gpt2, 32, 64, GREEDY),
+    "t5-small": WritingSubject("T5-small", "text2text-generation", _t5, 32, 64, GREEDY + BEAMS),
+    "bart-base": WritingSubject("BART-base", "text2text-generation", _bart, 32, 64, GREEDY + BEAMS),
+}
+"""Every model by its name."""
+
+
+def checkpoint_of(name: str) -> Path:
+    """Make the checkpoint of a subject, unless it is there."""
+    folder = MADE / name / "checkpoint"
+    if not (folder / "tokenizer_config.json").is_file():  # written last
+        torch.manual_seed(0)
+        module = SUBJECTS[name].make()
+        module.generation_config.forced_eos_token_id = None
+        module.save_pretrained(folder)
+        words = {f"t{index}": index for index in range(module.config.vocab_size)}
+        made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token=f"t{LOWEST}"))
+        made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+        made.save(str(folder / "tokenizer.json"))
+        settings = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": 512,
+            "pad_token": f"t{PAD}",
+            "eos_token": f"t{EOS}",
+            "bos_token": f"t{BOS}",
+            "unk_token": f"t{LOWEST}",
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+def prompts(vocabulary: int, texts: int, length: int, seed: int) -> list[list[int]]:
+    """Draw token ids of prompts of one length."""
+    draw = random.Random(seed)
+    return [[draw.randrange(LOWEST, vocabulary) for _ in range(length)] for _ in range(texts)]
