@@ -104,7 +104,7 @@ def checkpoint_of(name: str) -> Path:
         made.save(str(folder / "tokenizer.json"))
         settings = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": 512,
+            "model_max_length": getattr(module.config, "max_position_embeddings", None) or 512,
             "pad_token": f"t{PAD}",
             "eos_token": f"t{EOS}",
             "bos_token": f"t{BOS}",

@@ -41,7 +41,6 @@ CONTENDERS = {
     RIVAL: ("write_ctranslate2", "int8"),
     EXACT: ("write_ortolan", "fp32"),
     OURS: ("write_ortolan", "int8"),
-    "Ortolan int4": ("write_ortolan", "int4"),
 }
 """Program in benchmarks/workers/ and precision, by name."""
 

@@ -1,0 +1,85 @@
+"""Question: what is it worth that texts come and go between two tokens, and what does a long prompt cost the others?
+
+Expected: 32 requests of mixed length are done in two thirds of the time that batches of eight take, which wait until
+eight have come and end with their longest text; and while a prompt of 900 tokens is read, 95 of 100 tokens of those who
+write come after at most twice the time that they take when nobody disturbs. (Seen: see the README.)
+
+GPT-2 in int8, random weights of real size, in a process without torch. Both ways run the same graphs on the same
+requests, in turns; of a batch, texts that are done leave it, so that it is as quick as can be.
+
+    python -m benchmarks.writing_load [--rounds 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.record import print_environment, write_record
+from benchmarks.tables import plain_table
+from benchmarks.workers.writing import WritingJob
+from benchmarks.writing_load_worker import COUNT, LONG_PROMPT, RATE, WRITERS
+from benchmarks.writing_models import MADE, SUBJECTS, checkpoint_of
+from ortolan.session.processors import usable_threads
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="What is continuous batching worth?")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    folder = artifact()
+    command = [sys.executable, "-m", "benchmarks.writing_load_worker", folder, str(options.rounds)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    cases = json.loads(done.stdout)
+    print("\n".join(load_lines(cases)))
+    print_environment()
+    write_record("writing_load", {"rounds": options.rounds, "rate": RATE, "requests": COUNT}, cases)
+    return 0
+
+
+def artifact() -> str:
+    """Make GPT-2 with random weights, unless it is there."""
+    from benchmarks.workers.write_ortolan import make  # here, not above: only the worker must run without torch
+
+    folder = MADE / "gpt2" / "write_ortolan"
+    make(WritingJob(str(checkpoint_of("gpt2")), str(folder), "int8", usable_threads(), SUBJECTS["gpt2"].has_encoder))
+    return str(folder)
+
+
+def load_lines(cases: Mapping[str, Any]) -> list[str]:
+    """Lay out what was found, as Markdown."""
+    rounds = cases["arrivals"]
+    ratio = statistics.median(one["static"]["seconds"] / one["continuous"]["seconds"] for one in rounds)
+    rows = [
+        [
+            name,
+            f"{statistics.median(one[way]['seconds'] for one in rounds):.2f}",
+            f"{statistics.median(one[way]['first_ms']['p50'] for one in rounds):.0f}",
+            f"{statistics.median(one[way]['first_ms']['p95'] for one in rounds):.0f}",
+        ]
+        for name, way in (("texts come and go", "continuous"), ("batches of eight", "static"))
+    ]
+    table = plain_table([f"{COUNT} requests", "s in all", "first token, p50 ms", "first token, p95 ms"], rows)
+    gaps = cases["long_prompt"]
+    quiet, disturbed = (statistics.median(one[name]["p95"] for one in gaps) for name in ("quiet_ms", "disturbed_ms"))
+    times = statistics.median(one["disturbed_ms"]["p95"] / one["quiet_ms"]["p95"] for one in gaps)
+    line = (
+        f"{WRITERS} texts in the making, 95th percentile of the time between two tokens: {quiet:.1f} ms, and "
+        f"{disturbed:.1f} ms while a prompt of {LONG_PROMPT} tokens is read ({times:.2f} times as long, in the median "
+        f"round); its first token comes after {statistics.median(one['first_ms'] for one in gaps):.0f} ms."
+    )
+    return [
+        f"{table}\n",
+        f"Texts that come and go are done {ratio:.2f} times as quickly.",
+        line,
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
