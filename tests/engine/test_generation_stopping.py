@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.generation.config import GenerationConfig
-from ortolan.generation.stopping import ending, holds_stop, is_finished
+from ortolan.generation.stopping import ending, holds_stop
 
 
 def letters(ids: list[int] | tuple[int, ...]) -> str:
@@ -50,8 +50,8 @@ def test_text_is_stopped_at_the_first_place_where_the_stop_string_stands(text: s
 
 def test_text_is_done_at_an_end_token_or_when_it_is_long_enough():
     rules = GenerationConfig(eos_token_id=(5, 6))
-    assert [is_finished([1, last], 9, rules, letters) for last in (4, 5, 6)] == [False, True, True]
-    assert is_finished([1, 4], 2, rules, letters)
+    assert [ending([1, last], 9, rules, letters) is not None for last in (4, 5, 6)] == [False, True, True]
+    assert ending([1, 4], 2, rules, letters) is not None
 
 
 def test_reason_is_the_end_then_a_stop_string_then_the_length():

@@ -33,11 +33,6 @@ def ending(ids: Sequence[int], longest: int, config: GenerationConfig, decode: D
     return "length" if len(ids) >= longest else None
 
 
-def is_finished(ids: Sequence[int], longest: int, config: GenerationConfig, decode: Decode) -> bool:
-    """Say whether the token that was written last is the last one; see `ending`."""
-    return ending(ids, longest, config, decode) is not None
-
-
 def holds_stop(ids: Sequence[int], stops: Sequence[str], decode: Decode) -> bool:
     """Say whether the last token completes a stop string; one that stood there before does not count."""
     # a token has a byte at least
