@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ortolan.session.control_groups import ROOT, levels, own_groups, read
+
 UNKNOWN = 4 << 30
 """What a machine is taken to have that does not tell."""
 
@@ -14,7 +16,7 @@ def usable_bytes() -> int:
 
     The smallest of what the machine has and what the control groups of the process allow, used or not.
     """
-    limit = cgroup_limit(Path("/sys/fs/cgroup"), _read(Path("/proc/self/cgroup")))
+    limit = cgroup_limit(ROOT, own_groups())
     return _physical() if limit is None else min(limit, _physical())
 
 
@@ -28,15 +30,11 @@ def cgroup_limit(root: Path, membership: str) -> int | None:
     Returns:
         Bytes; None where there is no limit.
     """
-    limits = []
-    for line in membership.splitlines():
-        _, controllers, group = [*line.split(":", 2), "", ""][:3]
-        base = root / "memory" if "memory" in controllers.split(",") else root
-        folder = base / group.strip("/")
-        for level in (folder, *folder.parents):
-            if level == root.parent:
-                break
-            limits += [_read(level / name).strip() for name in ("memory.max", "memory.limit_in_bytes")]
+    limits = [
+        read(level / name).strip()
+        for level in levels(root, membership, "memory")
+        for name in ("memory.max", "memory.limit_in_bytes")
+    ]
     return min((int(limit) for limit in limits if limit.isdigit()), default=None)
 
 
@@ -45,10 +43,3 @@ def _physical() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return UNKNOWN
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

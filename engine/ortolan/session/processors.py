@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ortolan.session.control_groups import ROOT, levels, own_groups, read
 from ortolan.session.runtime import onnxruntime
 
 INT8_FEATURES = {
@@ -40,7 +41,7 @@ def cpu_features() -> frozenset[str]:
     """Instruction sets of this machine that matter to the graphs, by Linux's names; empty if they can't be read."""
     system = platform.system()
     if system == "Linux":
-        return parse_cpuinfo(_read(Path("/proc/cpuinfo")))
+        return parse_cpuinfo(read(Path("/proc/cpuinfo")))
     if system == "Darwin" and platform.machine() == "arm64":
         answer = subprocess.run(["sysctl", "-a", "hw.optional.arm"], capture_output=True, text=True, check=False)
         lines = answer.stdout.splitlines()
@@ -101,7 +102,7 @@ def usable_threads() -> int:
     """
     mask = _affinity()
     cores = len({_core_of(cpu) for cpu in mask})
-    quota = cgroup_quota(Path("/sys/fs/cgroup"), _read(Path("/proc/self/cgroup")))
+    quota = cgroup_quota(ROOT, own_groups())
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
@@ -116,15 +117,9 @@ def cgroup_quota(root: Path, membership: str) -> float | None:
         CPUs, such as 1.5; None where there is no limit.
     """
     quotas = []
-    for line in membership.splitlines():
-        _, controllers, group = [*line.split(":", 2), "", ""][:3]
-        base = root / "cpu" if "cpu" in controllers.split(",") else root
-        folder = base / group.strip("/")
-        for level in (folder, *folder.parents):
-            if level == root.parent:
-                break
-            quotas += [_quota_v2(_read(level / "cpu.max"))]
-            quotas += [_quota_v1(_read(level / "cpu.cfs_quota_us"), _read(level / "cpu.cfs_period_us"))]
+    for level in levels(root, membership, "cpu"):
+        quotas += [_quota_v2(read(level / "cpu.max"))]
+        quotas += [_quota_v1(read(level / "cpu.cfs_quota_us"), read(level / "cpu.cfs_period_us"))]
     found = [quota for quota in quotas if quota is not None]
     return min(found, default=None)
 
@@ -147,11 +142,4 @@ def _affinity() -> set[int]:
 
 def _core_of(cpu: int) -> str:
     # not core_id, which repeats in each die or cluster of a package
-    return _read(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).strip() or str(cpu)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    return read(Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).strip() or str(cpu)
