@@ -12,11 +12,12 @@ from ortolan.batch.padding import IntArray, pad
 from ortolan.errors import SessionError, SignatureError
 from ortolan.generation.cache import SlotCache
 from ortolan.generation.cross import MASK, CrossCache
-from ortolan.generation.layout import CROSS, PAST, PRESENT, read_layout
+from ortolan.generation.layout import CROSS, read_layout
 from ortolan.positions import buckets_of
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Array, Binds, Bound, Session, Stop
 from ortolan.session.memory import usable_bytes
+from ortolan.teacher_forcing import PAST, PRESENT
 
 SHARE = 4
 """Where nobody says what a cache may take, it is the fourth part of the memory that the process may use."""

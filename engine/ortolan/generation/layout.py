@@ -9,9 +9,10 @@ import numpy as np
 
 from ortolan.errors import SignatureError
 from ortolan.session.base import Signature, TensorSpec
+from ortolan.teacher_forcing import PAST
 
-PAST, PRESENT, CROSS = "past_key_values.", "present.", "cross."
-"""What the names of inputs and outputs begin with: the cache before and after a run, and what the encoder says."""
+CROSS = "cross."
+"""What the names of a decoder's inputs begin with that say what the encoder said."""
 
 
 @dataclass(frozen=True, slots=True)

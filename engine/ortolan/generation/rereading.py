@@ -11,10 +11,10 @@ import numpy as np
 
 from ortolan.batch.padding import IntArray
 from ortolan.generation.cross import MASK
-from ortolan.generation.layout import CROSS, PAST, PRESENT
+from ortolan.generation.layout import CROSS
 from ortolan.model import DECODER_IDS, Model
 from ortolan.session.base import Array, Bound, Session, Signature, Stop, TensorSpec
-from ortolan.teacher_forcing import is_cached
+from ortolan.teacher_forcing import PAST, PRESENT, is_cached
 
 KEPT, SAID = f"{PAST}0.key", f"{CROSS}0.key"
 """The ids of a text, and those that its encoder has read: float32, which is exact for all ids below 16,777,216."""
