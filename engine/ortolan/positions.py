@@ -40,17 +40,26 @@ class Buckets:
         far = np.minimum(exact + steps.astype(np.int64), self.count - 1)
         return np.where(back < exact, back, far).astype(np.int64)
 
-    def between(self, places: IntArray, total: int) -> IntArray:
-        """Sort what each new token sees.
+    def by_distance(self) -> IntArray:
+        """List the bucket of each distance, int64 [D]; all longer ones are in the last of these."""
+        return self.of(np.arange(self.max_distance + 1))
 
-        Args:
-            places: Where the new tokens stand, int64 [B, S].
-            total: How many places are seen, T.
 
-        Returns:
-            int64 [B, S, T].
-        """
-        return self.of(places[..., None] - np.arange(total))
+def relative_buckets(by_distance: IntArray, places: IntArray, total: int) -> IntArray:
+    """Find the bucket of every cached token as seen from new ones.
+
+    Args:
+        by_distance: Bucket of each distance, int64 [D]; longer ones fall into the last of these.
+        places: Where the new tokens stand, int64 [B, S].
+        total: How many tokens the longest row has, T.
+
+    Returns:
+        int64 [B, S, T]; of tokens that come later, which nobody looks at, 0.
+    """
+    distances = places[:, :, None] - np.arange(total)
+    np.clip(distances, 0, len(by_distance) - 1, out=distances)
+    found: IntArray = by_distance[distances]
+    return found
 
 
 def buckets_of(config: Mapping[str, Any]) -> Buckets:

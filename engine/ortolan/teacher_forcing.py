@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ortolan.batch.padding import IntArray
-from ortolan.positions import buckets_of
+from ortolan.positions import buckets_of, relative_buckets
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Array, Session, Signature, Stop, TensorSpec
 
@@ -62,7 +62,7 @@ class TeacherForced:
         """
         self._decoder = graphs["model"] if "model" in graphs else graphs["decoder"]
         self._encoder = graphs.get("encoder")
-        self._buckets = buckets_of(config)
+        self._buckets = buckets_of(config).by_distance()
         self._chunk = chunk
         self._reads = {spec.name for spec in self._decoder.signature.inputs}
         self._past = [spec for spec in self._decoder.signature.inputs if spec.name.startswith(PAST)]
@@ -133,7 +133,7 @@ class TeacherForced:
                 "last_index": places - start,
             }
             if "relative_buckets" in self._reads:
-                given["relative_buckets"] = self._buckets.between(places, end)
+                given["relative_buckets"] = relative_buckets(self._buckets, places, end)
             fed = {name: np.ascontiguousarray(one) for name, one in given.items() if name in self._reads}
             outputs = self._decoder.run({**fed, **cache, **rest}, stop)
             cache = {spec.name: outputs[spec.name.replace(PAST, PRESENT)] for spec in self._past}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ortolan.errors import ConfigError, SessionError, SignatureError
-from ortolan.generation.decoder import KEPT_RUNS, Decoder, relative_buckets
-from ortolan.positions import buckets_of
+from ortolan.generation.decoder import KEPT_RUNS, Decoder
+from ortolan.positions import buckets_of, relative_buckets
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Session, Signature, TensorSpec
 from tests.engine.fake_decoder import FakeDecoder, fake_decoder, follower
@@ -199,7 +199,7 @@ def test_buckets_of_every_token_as_seen_from_new_ones() -> None:
     found = relative_buckets(by_distance, places, 32)
     assert found.shape == (2, 2, 32)
     assert found[0, 0, :6].tolist() == [3, 2, 1, 0, 0, 0]
-    np.testing.assert_array_equal(found, buckets.between(places, 32))
+    np.testing.assert_array_equal(found, buckets.of(places[..., None] - np.arange(32)))
 
 
 class _Described(FakeDecoder):

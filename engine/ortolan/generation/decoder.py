@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ortolan.batch.padding import IntArray, pad
+from ortolan.batch.padding import pad
 from ortolan.errors import SessionError, SignatureError
 from ortolan.generation.cache import SlotCache
 from ortolan.generation.cross import MASK, CrossCache
 from ortolan.generation.layout import CROSS, read_layout
-from ortolan.positions import buckets_of
+from ortolan.positions import buckets_of, relative_buckets
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Array, Binds, Bound, Session, Stop
 from ortolan.session.memory import usable_bytes
@@ -103,8 +103,7 @@ class Decoder:
         self.vocabulary = vocabulary_of(graphs)
         self._names = {spec.name for spec in self._graph.signature.inputs}
         self._check_inputs()
-        buckets = buckets_of(config)
-        self._buckets = buckets.of(np.arange(buckets.max_distance + 1))
+        self._buckets = buckets_of(config).by_distance()
         self._runs: dict[_Shape, _Run] = {}  # the one used last at the end
         self._version = (0, 0)
 
@@ -246,23 +245,6 @@ def vocabulary_of(graphs: Mapping[str, Session]) -> int:
     raise SignatureError(
         "a graph that writes requested", "this one has no logits of a known width", "export the checkpoint again"
     )
-
-
-def relative_buckets(by_distance: IntArray, places: IntArray, total: int) -> IntArray:
-    """Find the bucket of every cached token as seen from new ones.
-
-    Args:
-        by_distance: Bucket of each distance, int64 [D]; longer ones fall into the last of these.
-        places: Where the new tokens stand, int64 [B, S].
-        total: How many tokens the longest row has, T.
-
-    Returns:
-        int64 [B, S, T]; of tokens that come later, which nobody looks at, 0.
-    """
-    distances = places[:, :, None] - np.arange(total)
-    np.clip(distances, 0, len(by_distance) - 1, out=distances)
-    found: IntArray = by_distance[distances]
-    return found
 
 
 def _decoder_of(graphs: Mapping[str, Session]) -> Session:
