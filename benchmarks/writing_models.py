@@ -1,7 +1,7 @@
 """Question: which models that write are raced, and with which tokens?
 
 They have random weights and real size: speed does not depend on what weights say, as long as no text ends early. Token
-i is called "t{i}", and spaces lie between tokens, so that every tool reads the same ids.
+i is called "t{i}", but for special ones, and spaces lie between tokens, so that every tool reads the same ids.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import transformers
 from benchmarks.record import OUT
 
 MADE = OUT / "writing"
-PAD, EOS, BOS = 0, 1, 2
-LOWEST = 10  # ids below are special, or few
+PAD, EOS, BOS, UNKNOWN = range(4)
+SPECIAL = ("<pad>", "</s>", "<s>", "<unk>")  # not "t0", which would be found at the beginning of "t01"
+LOWEST = 10  # of the ids in prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +99,18 @@ def checkpoint_of(name: str) -> Path:
         module = SUBJECTS[name].make()
         module.generation_config.forced_eos_token_id = None
         module.save_pretrained(folder)
-        words = {f"t{index}": index for index in range(module.config.vocab_size)}
-        made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token=f"t{LOWEST}"))
+        names = [*SPECIAL, *(f"t{index}" for index in range(len(SPECIAL), module.config.vocab_size))]
+        words = {name: index for index, name in enumerate(names)}
+        made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token=SPECIAL[UNKNOWN]))
         made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
         made.save(str(folder / "tokenizer.json"))
         settings = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": getattr(module.config, "max_position_embeddings", None) or 512,
-            "pad_token": f"t{PAD}",
-            "eos_token": f"t{EOS}",
-            "bos_token": f"t{BOS}",
-            "unk_token": f"t{LOWEST}",
+            "pad_token": SPECIAL[PAD],
+            "eos_token": SPECIAL[EOS],
+            "bos_token": SPECIAL[BOS],
+            "unk_token": SPECIAL[UNKNOWN],
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder

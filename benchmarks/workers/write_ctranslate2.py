@@ -46,9 +46,13 @@ def load(job: WritingJob) -> Write:
                 tokens, beam_size=beams, max_length=whole, min_length=whole, include_prompt_in_result=False
             )
             texts = [one.sequences[0] for one in found]
-        return [[int(token[1:]) for token in text] for text in texts]
+        return [[_id(token) for token in text] for text in texts]
 
     return write
+
+
+def _id(token: str) -> int:
+    return int(token[1:]) if token[1:].isdigit() else -1  # special ones have names
 
 
 if __name__ == "__main__":

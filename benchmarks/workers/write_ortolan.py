@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import ortolan
 from benchmarks.workers.serving import serve
@@ -27,18 +27,24 @@ def load(job: WritingJob) -> Write:
 
     def write(prompts: list[list[int]], count: int, beams: int) -> list[list[int]]:
         texts = [" ".join(f"t{index}" for index in prompt) for prompt in prompts]
-        options = {"max_new_tokens": count, "min_new_tokens": count, "num_beams": beams, "do_sample": False}
-        if not job.has_encoder:
-            options["return_full_text"] = False
+        options = {
+            "max_new_tokens": count,
+            "min_new_tokens": count,
+            "num_beams": beams,
+            "do_sample": False,
+            "return_tensors": True,
+        }
         answers = pipe(texts, **options)
-        return [[int(token[1:]) for token in _text(answer).split()] for answer in answers]
+        # what a decoder reads first, a start token or the prompt, is among them
+        first = 1 if job.has_encoder else len(prompts[0])
+        return [_ids(answer)[first:] for answer in answers]
 
     return write
 
 
-def _text(answer: object) -> str:
+def _ids(answer: Any) -> list[int]:
     [only] = answer if isinstance(answer, list) else [answer]
-    return str(only["generated_text"])
+    return next(list(map(int, ids)) for name, ids in only.items() if name.endswith("token_ids"))
 
 
 def _task(job: WritingJob) -> str:
