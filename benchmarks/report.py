@@ -27,6 +27,11 @@ from benchmarks.peer_tables import Likeness, Race, race_table, verdict
 from benchmarks.peers import OURS, RIVALS
 from benchmarks.real_quality import quality_table
 from benchmarks.tables import table
+from benchmarks.writing_load import load_lines
+from benchmarks.writing_memory import PLOT as WRITING_PLOT
+from benchmarks.writing_memory import formula_line
+from benchmarks.writing_memory import memory_line as writing_line
+from benchmarks.writing_speed import speed_table
 from ortolan.timing import Times
 
 RECORDS = Path(__file__).parent / "records"
@@ -193,6 +198,36 @@ def engine_memory() -> str:
     return f"{line} [Plot](docs/{MEMORY_PLOT.name}).\n\n{source(record)}"
 
 
+def writing_speed() -> str:
+    """How fast texts are written, beside other tools."""
+    record = read("writing_speed")
+    settings = record["settings"]
+    head = (
+        "How fast texts are written, 32 tokens read and 64 written, random weights of real size: tokens a second, in "
+        "brackets how many times as quick Ortolan int8 is in the median round. All contenders in one run, in turns:"
+    )
+    lost = [f"{name} of {model}: {why}" for model, of in settings["missing"].items() for name, why in of.items()]
+    alike = min(settings["alike"].values())
+    tail = f"Of the tokens that fp32 writes, at least {alike:.1%} are torch's. {'Missing: ' if lost else ''}{'; '.join(lost)}"
+    return f"{head}\n\n{speed_table(settings['tokens'], rows(record))}\n\n{tail.strip()}\n\n{source(record)}"
+
+
+def writing_load() -> str:
+    """What it is worth that texts come and go."""
+    record = read("writing_load")
+    lines = "\n".join(load_lines(record["cases"]))
+    head = f"GPT-2 in int8, random weights, {record['settings']['rate']:.0f} requests a second:"
+    return f"{head}\n\n{lines}\n\n{source(record)}"
+
+
+def writing_memory() -> str:
+    """Whether texts leave the memory where it was."""
+    record = read("writing_memory")
+    line = writing_line(record["settings"]["texts"], record["cases"]["resident_bytes"])
+    formula = formula_line(record["cases"]["cache"])
+    return f"{line} [Plot](docs/{WRITING_PLOT.name}). {formula}\n\n{source(record)}"
+
+
 def _is_of(case: str, model: str) -> bool:
     return case.startswith(f"{model} ")
 
@@ -209,6 +244,9 @@ PARTS = {
     "engine_load_rates": engine_rates,
     "engine_overhead": engine_overhead,
     "engine_memory": engine_memory,
+    "writing_speed": writing_speed,
+    "writing_load": writing_load,
+    "writing_memory": writing_memory,
 }
 """What is made of each record, in the order of the README."""
 

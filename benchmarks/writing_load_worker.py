@@ -8,12 +8,14 @@ import json
 import random
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ortolan
 from benchmarks.open_loop import percentile, poisson_arrivals
+from ortolan.generation.seats import Request
 from ortolan.progress import say
 
 COUNT, RATE = 32, 16.0
@@ -51,7 +53,7 @@ def main() -> int:
     with ortolan.Engine(pipe) as engine:
         for number in range(rounds + 1):  # the first one warms up
             found = {
-                "continuous": played(engine, asked_ones(number)),
+                "continuous": played(pipe, asked_ones(number)),
                 "static": batched(pipe, asked_ones(number)),
             }
             gaps = asyncio.run(disturb(engine, number))
@@ -77,20 +79,17 @@ def text_of(tokens: int, draw: random.Random) -> str:
     return " ".join(f"t{draw.randrange(LOWEST, HIGHEST)}" for _ in range(tokens))
 
 
-def played(engine: ortolan.Engine, asked: list[Asked]) -> dict[str, Any]:
-    """Let requests come to the engine, each when it is due."""
-
-    async def play() -> float:
-        start = time.perf_counter()
-
-        async def ask(one: Asked) -> None:
-            await asyncio.sleep(one.due - (time.perf_counter() - start))
-            await read(engine, one, start)
-
-        await asyncio.gather(*map(ask, asked))
-        return time.perf_counter() - start
-
-    return summary(asked, asyncio.run(play()))
+def played(pipe: ortolan.Pipeline, asked: list[Asked]) -> dict[str, Any]:
+    """Let requests come to a scheduler, each when it is due."""
+    assert pipe.writer is not None
+    scheduler, left = pipe.writer.scheduler(reuses_prefixes=False), deque(asked)
+    start = time.perf_counter()
+    while left or scheduler.num_active or scheduler.num_waiting:
+        while left and left[0].due <= time.perf_counter() - start:
+            scheduler.add(request(pipe, left.popleft(), start))
+        if not scheduler.step() and left:
+            time.sleep(max(0.0, left[0].due - (time.perf_counter() - start)))
+    return summary(asked, time.perf_counter() - start)
 
 
 async def read(engine: ortolan.Engine, one: Asked, start: float) -> None:
@@ -115,10 +114,16 @@ def write_batch(pipe: ortolan.Pipeline, batch: Sequence[Asked], start: float) ->
     assert pipe.writer is not None
     scheduler = pipe.writer.scheduler(max_requests=len(batch), reuses_prefixes=False)
     for one in batch:
-        encoded = pipe.encode(one.prompt, max_new_tokens=one.count, min_new_tokens=one.count, do_sample=False)
-        scheduler.add(pipe.writer.request(encoded.rows[0], pipe.writing(encoded), _Clocked(one, start)))
+        scheduler.add(request(pipe, one, start))
     while scheduler.step():
         pass
+
+
+def request(pipe: ortolan.Pipeline, one: Asked, start: float) -> Request:
+    """Make a request that notes when its tokens come."""
+    assert pipe.writer is not None
+    encoded = pipe.encode(one.prompt, max_new_tokens=one.count, min_new_tokens=one.count, do_sample=False)
+    return pipe.writer.request(encoded.rows[0], pipe.writing(encoded), _Clocked(one, start))
 
 
 @dataclass
