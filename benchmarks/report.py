@@ -208,8 +208,9 @@ def writing_speed() -> str:
     )
     lost = [f"{name} of {model}: {why}" for model, of in settings["missing"].items() for name, why in of.items()]
     alike = min(settings["alike"].values())
-    tail = f"Of the tokens that fp32 writes, at least {alike:.1%} are torch's. {'Missing: ' if lost else ''}{'; '.join(lost)}"
-    return f"{head}\n\n{speed_table(settings['tokens'], rows(record))}\n\n{tail.strip()}\n\n{source(record)}"
+    tail = f"Of the tokens that fp32 writes, at least {alike:.1%} are torch's."
+    missing = f" Missing: {'; '.join(lost)}." if lost else ""
+    return f"{head}\n\n{speed_table(settings['tokens'], rows(record))}\n\n{tail}{missing}\n\n{source(record)}"
 
 
 def writing_load() -> str:
