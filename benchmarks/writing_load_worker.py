@@ -55,6 +55,7 @@ def main() -> int:
             found = {
                 "continuous": played(pipe, asked_ones(number)),
                 "static": batched(pipe, asked_ones(number)),
+                "static, all rows to the end": batched(pipe, asked_ones(number), leaves=False),
             }
             gaps = asyncio.run(disturb(engine, number))
             if number:
@@ -86,7 +87,8 @@ def played(pipe: ortolan.Pipeline, asked: list[Asked]) -> dict[str, Any]:
     start = time.perf_counter()
     while left or scheduler.num_active or scheduler.num_waiting:
         while left and left[0].due <= time.perf_counter() - start:
-            scheduler.add(request(pipe, left.popleft(), start))
+            one = left.popleft()
+            scheduler.add(request(pipe, one, start, one.count))
         if not scheduler.step() and left:
             time.sleep(max(0.0, left[0].due - (time.perf_counter() - start)))
     return summary(asked, time.perf_counter() - start)
@@ -99,30 +101,37 @@ async def read(engine: ortolan.Engine, one: Asked, start: float) -> None:
         one.moments.append(time.perf_counter() - start)
 
 
-def batched(pipe: ortolan.Pipeline, asked: list[Asked]) -> dict[str, Any]:
-    """Let requests wait until eight have come, and write these to their ends; then the next eight."""
+def batched(pipe: ortolan.Pipeline, asked: list[Asked], *, leaves: bool = True) -> dict[str, Any]:
+    """Let requests wait until eight have come, and write these to their ends; then the next eight.
+
+    Args:
+        pipe: Writes.
+        asked: Requests, by when they are due.
+        leaves: Whether texts that are done leave their batch, or take part to its end as those of a rectangular batch.
+    """
     start = time.perf_counter()
     for at in range(0, len(asked), STATIC):
         batch = asked[at : at + STATIC]
         time.sleep(max(0.0, batch[-1].due - (time.perf_counter() - start)))
-        write_batch(pipe, batch, start)
+        write_batch(pipe, batch, start, leaves=leaves)
     return summary(asked, time.perf_counter() - start)
 
 
-def write_batch(pipe: ortolan.Pipeline, batch: Sequence[Asked], start: float) -> None:
-    """Write texts side by side; those that are done leave, and none takes their place."""
+def write_batch(pipe: ortolan.Pipeline, batch: Sequence[Asked], start: float, *, leaves: bool) -> None:
+    """Write texts side by side; none takes the place of one that leaves."""
     assert pipe.writer is not None
     scheduler = pipe.writer.scheduler(max_requests=len(batch), reuses_prefixes=False)
     for one in batch:
-        scheduler.add(request(pipe, one, start))
+        count = one.count if leaves else max(other.count for other in batch)
+        scheduler.add(request(pipe, one, start, count))
     while scheduler.step():
         pass
 
 
-def request(pipe: ortolan.Pipeline, one: Asked, start: float) -> Request:
+def request(pipe: ortolan.Pipeline, one: Asked, start: float, count: int) -> Request:
     """Make a request that notes when its tokens come."""
     assert pipe.writer is not None
-    encoded = pipe.encode(one.prompt, max_new_tokens=one.count, min_new_tokens=one.count, do_sample=False)
+    encoded = pipe.encode(one.prompt, max_new_tokens=count, min_new_tokens=count, do_sample=False)
     return pipe.writer.request(encoded.rows[0], pipe.writing(encoded), _Clocked(one, start))
 
 
@@ -169,7 +178,7 @@ async def disturb(engine: ortolan.Engine, seed: int) -> dict[str, Any]:
         for before, after in itertools.pairwise(one.moments[AFTER // 8 :]):
             if after < late.due or before > late.moments[-1]:
                 quiet.append((after - before) * 1e3)
-            elif before > late.due and after < late.moments[0]:
+            elif after > late.due and before < late.moments[0]:
                 disturbed.append((after - before) * 1e3)
     return {
         "quiet_ms": {"p50": percentile(quiet, 0.5), "p95": percentile(quiet, 0.95), "n": len(quiet)},

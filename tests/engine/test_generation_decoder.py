@@ -57,7 +57,7 @@ def decoder_of(graphs: Graphs, rows: int, length: int = 64, sources: list[list[i
 def anew(graphs: Graphs, text: list[int], source: list[int] | None = None) -> FloatArray:
     """Logits behind each token of a text that is read at once, [S, V]."""
     decoder = decoder_of(graphs, 1, sources=[source] if source else None)
-    logits: FloatArray = decoder.run(0, [text], requests=(0, 1 if source else 0), every_place=True)[0]
+    logits: FloatArray = decoder.run(0, [text], requests=(0, 1 if source else 0), places="every")[0]
     return logits
 
 
@@ -77,7 +77,7 @@ def test_prompts_of_different_length_are_read_together(graphs: Graphs) -> None:
 @pytest.mark.parametrize("width", [1, 5, 16])
 def test_prompt_is_read_in_parts(graphs: Graphs, width: int) -> None:
     text, decoder = TEXTS[0], decoder_of(graphs, 1)
-    parts = [decoder.run(0, [text[at : at + width]], every_place=True)[0].copy() for at in range(0, len(text), width)]
+    parts = [decoder.run(0, [text[at : at + width]], places="every")[0].copy() for at in range(0, len(text), width)]
     close(np.concatenate(parts), anew(graphs, text))
 
 

@@ -10,15 +10,15 @@ from ortolan.errors import ConfigError
 from ortolan.generation.layout import Layout, Part
 from ortolan.generation.policy import (
     CHEAP_TOKENS,
-    CHUNK_SHARE,
     LEAST_CHUNK,
     MOST_CHUNK,
     MOST_PADDING,
     Limits,
     Need,
+    Run,
     arrange,
     check_fits,
-    next_chunk,
+    chunk_within,
     num_admitted,
     plan_chunk,
     seated,
@@ -114,29 +114,45 @@ def test_chunk_keeps_to_its_budget_and_reads_others_only_to_the_end(left: list[i
 
 
 @pytest.mark.parametrize(
-    ("tokens", "seconds", "expected"),
+    ("seconds", "step", "chunk", "expected"),
     [
-        (100, 0.010, 90),
-        (100, 0.009, 100),
-        (100, 0.001, 150),
-        (100, 1.0, 25),
-        (20, 0.001, 100),
-        (20, 0.02, 9),
-        (9, 1, 8),
+        (0.020, Run(4, 0.010), Run(24, 0.020), 24),
+        (0.030, Run(4, 0.010), Run(24, 0.020), 40),
+        (0.010, Run(4, 0.010), Run(24, 0.020), 0),
+        (9.0, Run(4, 0.010), Run(24, 0.020), MOST_CHUNK),
+        (0.020, Run(4, 0.010), Run(40, 0.010), 200),
+        (0.020, Run(8, 0.010), Run(8, 0.010), 16),
     ],
-    ids=str,
+    ids=[
+        "known",
+        "between and beyond",
+        "too short",
+        "at most so many",
+        "a quarter is for tokens",
+        "nothing to compare",
+    ],
 )
-def test_chunk_follows_what_the_last_one_took(tokens: int, seconds: float, expected: int) -> None:
-    assert next_chunk(100, tokens, seconds, 0.010) == expected
+def test_line_through_two_kinds_of_runs_tells_what_can_be_read(
+    seconds: float, step: Run, chunk: Run, expected: int
+) -> None:
+    assert chunk_within(seconds, step, chunk) == expected
 
 
-@given(st.floats(0, 0.05), st.floats(1e-5, 1e-2), st.floats(0.001, 0.1), st.integers(LEAST_CHUNK, MOST_CHUNK))
-def test_chunk_comes_to_take_as_long_as_a_step(base: float, each: float, step: float, chunk: int) -> None:
+@given(
+    st.floats(0.001, 0.05), st.floats(1e-4, 1e-2), st.integers(1, 16), st.integers(1, 12), st.integers(8, MOST_CHUNK)
+)
+def test_parts_of_prompts_come_to_take_the_time_they_may(
+    base: float, each: float, rows: int, prompts: int, first: int
+) -> None:
+    step = Run(rows, base + each * rows)
+    seconds = prompts * step.seconds
+    chunk, tokens = Run(first, base + each * first), first
     for _ in range(60):
-        chunk = next_chunk(chunk, chunk, base + each * chunk, step)
-    assert LEAST_CHUNK <= chunk <= MOST_CHUNK
-    assert chunk == LEAST_CHUNK or base + each * chunk <= step
-    assert chunk == MOST_CHUNK or base + each * (chunk + 1) * 1.2 >= step * CHUNK_SHARE
+        tokens = max(LEAST_CHUNK, chunk_within(seconds, step, chunk))
+        chunk = chunk.after(tokens, base + each * tokens)
+    assert tokens == LEAST_CHUNK or base + each * tokens <= seconds * 1.001
+    if tokens < MOST_CHUNK and base < 3 * each * tokens:  # else less is read than could be, to be on the safe side
+        assert base + each * (tokens + 2 * LEAST_CHUNK) >= seconds * 0.999
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.errors import ConfigError, NonFiniteError, SessionError
-from ortolan.generation.policy import FIRST_CHUNK, Need
+from ortolan.generation.policy import FIRST_CHUNK, Need, Run
 from ortolan.generation.prefix import Prefixes
 from ortolan.generation.scheduler import Pace, Scheduler
 from ortolan.generation.seats import Request
@@ -330,16 +330,16 @@ def step(scheduler: Scheduler, asked: list[tuple[Request, Told, int | None]], no
     return goes_on
 
 
-def test_chunks_follow_what_a_step_takes() -> None:
+def test_chunks_follow_what_runs_take() -> None:
     pace = Pace()
     pace.saw_chunk(100, 1.0)
-    assert pace.chunk == FIRST_CHUNK, "nobody waits"
-    pace.saw_step(0.010)
-    assert pace.step_seconds == 0.010
-    pace.saw_step(0.020)
-    assert pace.step_seconds == pytest.approx(0.012)
-    pace.saw_chunk(FIRST_CHUNK, 0.012)
-    assert pace.chunk == int(FIRST_CHUNK * 0.9)
+    assert pace.tokens_within(1.0) == FIRST_CHUNK, "nobody waits"
+    pace.saw_step(4, 0.010)
+    assert pace.step == Run(4, 0.010)
+    pace.saw_step(9, 0.020)
+    assert pace.step == Run(pytest.approx(5), pytest.approx(0.012))  # type: ignore[arg-type]
+    assert pace.seconds_for(3) == pytest.approx(0.036)
+    assert pace.tokens_within(1.0) == 96
 
 
 def test_time_between_tokens_decides_how_much_is_read() -> None:
@@ -357,9 +357,12 @@ def test_time_between_tokens_decides_how_much_is_read() -> None:
         scheduler.step()
     scheduler.add(greedy([9] * 190, 3)[0])
     before = len(graph.shapes)
-    for _ in range(8):
+    for _ in range(9):
         scheduler.step()
-    assert graph.shapes[before : before + 8] == [(1, 128), (8, 1), (1, 32), (8, 1), (1, 14), (8, 1), (1, 14), (8, 1)]
+    parts = [width for _, width in graph.shapes[before::2]]
+    assert set(graph.shapes[before + 1 :: 2]) == {(8, 1)}
+    assert parts[0] == 32, "what was seen of runs that read eight prompts at once is no good guide for one"
+    assert parts[-3:] == [16] * 3, "a step takes as long as reading sixteen tokens"
 
 
 def test_need_of_a_request_is_all_but_its_last_token() -> None:

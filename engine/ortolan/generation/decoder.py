@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,8 +25,11 @@ SHARE = 4
 KEPT_RUNS = 4
 """Shapes of runs that stay tied to the graph: those of the last steps."""
 
-KEPT_WIDTH = 8
+KEPT_WIDTH = 64
 """Runs of more tokens of a text are prompts, which come in every shape."""
+
+Places = Literal["none", "last", "every"]
+"""Which tokens logits are wanted for: those of no use are not computed."""
 
 READ = {"input_ids", "position_ids", "relative_buckets", "seqlens_k", "total_sequence_length", "last_index", MASK}
 """Inputs of a decoder beside its cache."""
@@ -141,7 +144,7 @@ class Decoder:
         tokens: Sequence[Sequence[int]],
         *,
         requests: tuple[int, int] = (0, 0),
-        every_place: bool = False,
+        places: Places = "last",
         stop: Stop | None = None,
     ) -> FloatArray:
         """Let some rows read tokens, behind those that they have read; the cache takes them in.
@@ -155,12 +158,12 @@ class Decoder:
                 none of them has read any before.
             requests: First and last text that the encoder has read for them, the last one not included; each has
                 equally many rows.
-            every_place: Whether logits are wanted for every token, and not for the last of each row alone.
+            places: Whether logits are wanted for every token, for the last of each row, or for none.
             stop: Ends the run early when it is set.
 
         Returns:
-            float32 [rows, places, V]: one place, or as many as the longest row has tokens, of which those behind the
-            tokens of a row mean nothing. Valid until the next run.
+            float32 [rows, places, V]: one place, or none, or as many as the longest row has tokens, of which those
+            behind the tokens of a row mean nothing. Valid until the next run.
 
         Raises:
             SessionError: ONNX Runtime failed. The rows are what they were.
@@ -170,18 +173,19 @@ class Decoder:
         past = self.cache.lengths[start : start + len(tokens)].copy()
         assert len(tokens) == 1 or width == 1 or not past.any(), "the operator would refuse this"
         ends = past + counts
-        run = self._run_of(_Shape(start, len(tokens), width, width if every_place else 1, requests))
+        num_places = {"none": 0, "last": 1, "every": width}[places]
+        run = self._run_of(_Shape(start, len(tokens), width, num_places, requests))
         inputs = run.inputs
         inputs["input_ids"][...] = pad(tokens, 0)
         inputs["seqlens_k"][...] = ends - 1
         inputs["total_sequence_length"][...] = ends.max()
         last = counts[:, None] - 1
-        inputs["last_index"][...] = np.minimum(np.arange(width), last) if every_place else last
-        places = past[:, None] + np.arange(width)
+        inputs["last_index"][...] = np.minimum(np.arange(num_places), last) if places == "every" else last
+        positions = past[:, None] + np.arange(width)
         if "position_ids" in inputs:
-            inputs["position_ids"][...] = places
+            inputs["position_ids"][...] = positions
         if "relative_buckets" in self._names:
-            run.bound.put("relative_buckets", relative_buckets(self._buckets, places, int(ends.max())))
+            run.bound.put("relative_buckets", relative_buckets(self._buckets, positions, int(ends.max())))
         run.bound.run(stop)
         self.cache.wrote(start, past, width, counts)
         return run.logits

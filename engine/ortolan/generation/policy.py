@@ -18,13 +18,13 @@ FIRST_CHUNK = 128
 """Tokens of a prompt that are read at a time while others write, until it is known what that costs."""
 
 LEAST_CHUNK, MOST_CHUNK = 8, 512
-"""Fewer tokens take hardly less time, and more of them do not get cheaper."""
+"""Fewer tokens take hardly less time, and more of them do not get cheaper. Parts are multiples of the former."""
 
-CHUNK_SHARE = 0.9
-"""Share of a step's time that a part of a prompt may take; the rest is for what varies."""
+MEMORY = 0.2
+"""Weight of the last run in what runs are expected to be like."""
 
-LEAST_CHANGE, MOST_CHANGE = 0.25, 1.5
-"""Part of a prompt against the one before: a single slow run does not stop the reading, nor a quick one the writing."""
+LEAST_SLOPE = 0.25
+"""Share of what a part of a prompt takes that is for its tokens, at least; the rest is for reading all weights."""
 
 CHEAP_TOKENS = 64
 """Runs of so few tokens take about as long as those of half as many, so padding costs nothing in them."""
@@ -46,6 +46,23 @@ class Need:
     rows: int
     length: int
     encoded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What runs of the decoder are like.
+
+    Attributes:
+        tokens: How many they read, padding counted.
+        seconds: What they take.
+    """
+
+    tokens: float
+    seconds: float
+
+    def after(self, tokens: float, seconds: float) -> Run:
+        """Let one more run count, those before it less and less."""
+        return Run(self.tokens + MEMORY * (tokens - self.tokens), self.seconds + MEMORY * (seconds - self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,23 +158,24 @@ def plan_chunk(left: Sequence[int], budget: int) -> tuple[int, int]:
     return count, min(width, max(1, budget))
 
 
-def next_chunk(chunk: int, tokens: int, seconds: float, step_seconds: float) -> int:
-    """Say how many tokens of a prompt to read next between two steps of those who write.
+def chunk_within(seconds: float, step: Run, chunk: Run) -> int:
+    """Say how many tokens of prompts can be read in some time.
 
-    Reading them is to take as long as a step, so that nobody waits more than twice as long for the next token. What it
-    takes is no multiple of their number: a short run takes nearly as long as a longer one, and a long past costs time
-    too. So this goes on from what the last run has shown.
+    A run takes some time for the weights, and some for each token: a line, which two kinds of runs lie on.
 
     Args:
-        chunk: How many it was to be so far.
-        tokens: How many were read; fewer where a prompt had no more.
-        seconds: What that took.
-        step_seconds: What a step takes.
+        seconds: What reading may take.
+        step: What steps are like, in which every text goes on by a token.
+        chunk: What runs are like that read parts of prompts.
+
+    Returns:
+        A multiple of `LEAST_CHUNK` up to `MOST_CHUNK`; 0 if the time is too short for any.
     """
-    ratio = max(LEAST_CHANGE, min(MOST_CHANGE, CHUNK_SHARE * step_seconds / seconds))
-    # too many if even these were, and too few only if these were
-    chunk = min(chunk, int(tokens * ratio)) if ratio < 1 else max(chunk, int(tokens * ratio))
-    return max(LEAST_CHUNK, min(MOST_CHUNK, chunk))
+    most = chunk.seconds / chunk.tokens
+    slope = (chunk.seconds - step.seconds) / (chunk.tokens - step.tokens) if chunk.tokens > step.tokens else most
+    each = max(LEAST_SLOPE * most, min(most, slope))
+    tokens = chunk.tokens + (seconds - chunk.seconds) / each
+    return max(0, min(MOST_CHUNK, int(tokens) // LEAST_CHUNK * LEAST_CHUNK))
 
 
 def arrange(segments: Sequence[int]) -> list[int]:

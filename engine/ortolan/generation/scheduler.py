@@ -12,15 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ortolan.errors import OrtolanError, SessionError
-from ortolan.generation.decoder import Decoder
+from ortolan.generation.decoder import Decoder, Places
 from ortolan.generation.policy import (
     FIRST_CHUNK,
     LEAST_CHUNK,
     MAX_REQUESTS,
     MOST_CHUNK,
     Limits,
+    Run,
     check_fits,
-    next_chunk,
+    chunk_within,
     num_admitted,
     plan_chunk,
 )
@@ -30,30 +31,38 @@ from ortolan.generation.seats import Request, Seat, Seats
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Stop
 
-MEMORY = 0.2
-"""Weight of the last run in what runs are expected to take."""
-
 
 @dataclass(slots=True)
 class Pace:
-    """What runs have taken lately, and what follows for the next ones.
+    """What runs have been like lately, and what follows for the next ones.
 
     Attributes:
-        step_seconds: A step of those who write; 0 before the first one.
-        chunk: Tokens of prompts that are read between two steps.
+        step: Those of texts that go on; None before the first one.
+        chunk: Those that read prompts, or what an encoder reads; None before the first one.
     """
 
-    step_seconds: float = 0.0
-    chunk: int = FIRST_CHUNK
+    step: Run | None = None
+    chunk: Run | None = None
 
-    def saw_step(self, seconds: float) -> None:
+    def saw_step(self, rows: int, seconds: float) -> None:
         """Take note of a step."""
-        self.step_seconds += (seconds - self.step_seconds) * (MEMORY if self.step_seconds else 1.0)
+        self.step = self.step.after(rows, seconds) if self.step else Run(rows, seconds)
 
     def saw_chunk(self, tokens: int, seconds: float) -> None:
         """Take note of a part of a prompt, padding counted."""
-        if self.step_seconds and seconds:
-            self.chunk = next_chunk(self.chunk, tokens, seconds, self.step_seconds)
+        self.chunk = self.chunk.after(tokens, seconds) if self.chunk else Run(tokens, seconds)
+
+    def seconds_for(self, prompts: int) -> float:
+        """Say what reading may take between two steps: as long as a step for each prompt that waits.
+
+        So nobody waits longer for a first token because more prompts came, and a lone one at most doubles the time
+        between two tokens of those who write.
+        """
+        return prompts * self.step.seconds if self.step else 0.0
+
+    def tokens_within(self, seconds: float) -> int:
+        """Say how many tokens can be read in some time; see `chunk_within`."""
+        return chunk_within(seconds, self.step, self.chunk) if self.step and self.chunk else FIRST_CHUNK
 
 
 @dataclass(slots=True)
@@ -169,7 +178,7 @@ class Scheduler:
         waiting = [request.need for request in self._waiting[: self.limits.max_requests]]
         count = num_admitted(waiting, [seat.need for seat in self._seats.taken], self.limits)
         if count and self._decoder.has_encoder:
-            count, _ = plan_chunk([need.encoded for need in waiting[:count]], self._budget())
+            count, _ = plan_chunk([need.encoded for need in waiting[:count]], self._budget(count))
         if not count:
             return
         # prompts of similar length are read together
@@ -179,6 +188,7 @@ class Scheduler:
             request.begun = self._clock()
         self._seats.reserve([request.need for request in admitted])
         if self._decoder.has_encoder:
+            begun = self._clock()
             try:
                 self._decoder.encode([request.source for request in admitted], stop)
             except OrtolanError as error:
@@ -186,27 +196,40 @@ class Scheduler:
                 for request in admitted:
                     request.sink.failed(error)
                 return
+            width = max(len(request.source) for request in admitted)
+            self._pace.saw_chunk(len(admitted) * width, self._clock() - begun)
         for request in admitted:
             seat = self._seats.give(request)
             if self._prefixes is not None:
                 seat.num_read = self._prefixes.copy(request.prompt, self._decoder.cache, seat.first)
 
     def _read(self, stop: Stop | None) -> None:
-        """Let the decoder read prompts, those that came first: in one run if others wait for their next token."""
-        budget, is_anyone_writing = self._budget(), bool(self._seats.writing)
+        """Let the decoder read prompts, those that came first, for as long as others can wait for their next token."""
+        unread = sum(not seat.is_writing for seat in self._seats.taken)
+        seconds, budget = self._pace.seconds_for(unread), self._budget(unread)
+        is_anyone_writing = bool(self._seats.writing)
         while budget > 0 and (reading := self._seats.reading):
             count, width = plan_chunk([seat.num_left for seat in reading], budget)
+            begun = self._clock()
             self._read_chunk(reading[:count], width, stop)
-            budget = 0 if is_anyone_writing else budget - max(count * width, LEAST_CHUNK)
+            if not is_anyone_writing:
+                budget -= max(count * width, LEAST_CHUNK)
+            elif self._chunk_tokens is None:
+                seconds -= self._clock() - begun
+                budget = self._pace.tokens_within(seconds)
+            else:
+                budget = 0
 
     def _read_chunk(self, group: Sequence[Seat], width: int, stop: Stop | None) -> None:
         parts = [seat.request.prompt[seat.num_read : seat.num_read + width] for seat in group]
         begun = self._clock()
-        logits = self._run(group, parts, stop)
+        is_an_end = any(seat.num_left <= width for seat in group)
+        logits = self._run(group, parts, stop, "last" if is_an_end else "none")
         if logits is None:
             self._conclude([], group)
             return
-        self._pace.saw_chunk(len(group) * width, self._clock() - begun)
+        if not self._decoder.has_encoder:
+            self._pace.saw_chunk(len(group) * width, self._clock() - begun)
         num_tokens = sum(map(len, parts))
         self.work.chunks += 1
         self.work.read += num_tokens
@@ -219,7 +242,7 @@ class Scheduler:
 
     def _write(self, stop: Stop | None) -> None:
         """Let all texts go on whose prompt was read; what was guessed of one is read along if it is alone."""
-        seconds = 0.0
+        seconds, num_rows = 0.0, 0
         answers: list[tuple[Seat, FloatArray]] = []
         failed: list[Seat] = []
         for group in self._seats.runs():
@@ -227,20 +250,21 @@ class Scheduler:
             if len(rows) > 1:
                 rows = [tokens[:1] for tokens in rows]
             begun = self._clock()
-            logits = self._run(group, rows, stop, every_place=True)
+            logits = self._run(group, rows, stop, "every")
             if logits is None:
                 failed += group
                 continue
             seconds += self._clock() - begun
+            num_rows += len(rows)
             self.work.steps += 1
             self.work.rows += len(rows)
             answers += _shared_out(group, logits)
         if answers:
-            self._pace.saw_step(seconds)
+            self._pace.saw_step(num_rows, seconds)
         self._conclude(answers, failed)
 
     def _run(
-        self, group: Sequence[Seat], rows: Sequence[Sequence[int]], stop: Stop | None, *, every_place: bool = False
+        self, group: Sequence[Seat], rows: Sequence[Sequence[int]], stop: Stop | None, places: Places
     ) -> FloatArray | None:
         """Ask the decoder; None if that failed, and with it all requests of the run."""
         requests = (0, 0)
@@ -248,7 +272,7 @@ class Scheduler:
             start = self._seats.taken.index(group[0])
             requests = (start, start + len(group))
         try:
-            return self._decoder.run(group[0].first, rows, requests=requests, every_place=every_place, stop=stop)
+            return self._decoder.run(group[0].first, rows, requests=requests, places=places, stop=stop)
         except OrtolanError as error:
             for seat in group:
                 seat.error = error
@@ -288,13 +312,13 @@ class Scheduler:
             self._decoder.cache.drop(seat.first, seat.first + len(seat.places), refused)
         return step
 
-    def _budget(self) -> int:
-        """Tokens of prompts, padding counted, that may be read in a step."""
+    def _budget(self, prompts: int) -> int:
+        """Tokens, padding counted, that may be read next while so many prompts wait."""
         if self._chunk_tokens is not None:
             return self._chunk_tokens
         if not self._seats.writing:
             return MOST_CHUNK
-        return self._pace.chunk
+        return max(LEAST_CHUNK, self._pace.tokens_within(self._pace.seconds_for(prompts)))
 
 
 def _shared_out(group: Sequence[Seat], logits: FloatArray) -> list[tuple[Seat, FloatArray]]:
