@@ -15,6 +15,7 @@ from typing import Any
 
 import ortolan
 from benchmarks.open_loop import percentile, poisson_arrivals
+from ortolan.generation.scheduler import Scheduler
 from ortolan.generation.seats import Request
 from ortolan.progress import say
 
@@ -50,12 +51,17 @@ def main() -> int:
     assert "torch" not in sys.modules, "users have no torch"
     pipe = ortolan.pipeline("text-generation", ortolan.Model.load(folder, "cpu", "int8"))
     arrivals, long_prompt = [], []
+    assert pipe.writer is not None
+    alike = {
+        "continuous": pipe.writer.scheduler(reuses_prefixes=False),
+        "static": pipe.writer.scheduler(max_requests=STATIC, reuses_prefixes=False),
+    }  # they stay, with their memory, as those of an engine do
     with ortolan.Engine(pipe) as engine:
         for number in range(rounds + 1):  # the first one warms up
             found = {
-                "continuous": played(pipe, asked_ones(number)),
-                "static": batched(pipe, asked_ones(number)),
-                "static, all rows to the end": batched(pipe, asked_ones(number), leaves=False),
+                "continuous": played(pipe, alike["continuous"], asked_ones(number)),
+                "static": batched(pipe, alike["static"], asked_ones(number)),
+                "static, all rows to the end": batched(pipe, alike["static"], asked_ones(number), leaves=False),
             }
             gaps = asyncio.run(disturb(engine, number))
             if number:
@@ -80,10 +86,9 @@ def text_of(tokens: int, draw: random.Random) -> str:
     return " ".join(f"t{draw.randrange(LOWEST, HIGHEST)}" for _ in range(tokens))
 
 
-def played(pipe: ortolan.Pipeline, asked: list[Asked]) -> dict[str, Any]:
+def played(pipe: ortolan.Pipeline, scheduler: Scheduler, asked: list[Asked]) -> dict[str, Any]:
     """Let requests come to a scheduler, each when it is due."""
-    assert pipe.writer is not None
-    scheduler, left = pipe.writer.scheduler(reuses_prefixes=False), deque(asked)
+    left = deque(asked)
     start = time.perf_counter()
     while left or scheduler.num_active or scheduler.num_waiting:
         while left and left[0].due <= time.perf_counter() - start:
@@ -101,11 +106,12 @@ async def read(engine: ortolan.Engine, one: Asked, start: float) -> None:
         one.moments.append(time.perf_counter() - start)
 
 
-def batched(pipe: ortolan.Pipeline, asked: list[Asked], *, leaves: bool = True) -> dict[str, Any]:
+def batched(pipe: ortolan.Pipeline, scheduler: Scheduler, asked: list[Asked], *, leaves: bool = True) -> dict[str, Any]:
     """Let requests wait until eight have come, and write these to their ends; then the next eight.
 
     Args:
-        pipe: Writes.
+        pipe: Reads the requests.
+        scheduler: Writes.
         asked: Requests, by when they are due.
         leaves: Whether texts that are done leave their batch, or take part to its end as those of a rectangular batch.
     """
@@ -113,14 +119,14 @@ def batched(pipe: ortolan.Pipeline, asked: list[Asked], *, leaves: bool = True) 
     for at in range(0, len(asked), STATIC):
         batch = asked[at : at + STATIC]
         time.sleep(max(0.0, batch[-1].due - (time.perf_counter() - start)))
-        write_batch(pipe, batch, start, leaves=leaves)
+        write_batch(pipe, scheduler, batch, start, leaves=leaves)
     return summary(asked, time.perf_counter() - start)
 
 
-def write_batch(pipe: ortolan.Pipeline, batch: Sequence[Asked], start: float, *, leaves: bool) -> None:
+def write_batch(
+    pipe: ortolan.Pipeline, scheduler: Scheduler, batch: Sequence[Asked], start: float, *, leaves: bool
+) -> None:
     """Write texts side by side; none takes the place of one that leaves."""
-    assert pipe.writer is not None
-    scheduler = pipe.writer.scheduler(max_requests=len(batch), reuses_prefixes=False)
     for one in batch:
         count = one.count if leaves else max(other.count for other in batch)
         scheduler.add(request(pipe, one, start, count))

@@ -13,7 +13,7 @@ from ortolan.generation.layout import Layout, Part
 
 LAYOUT = Layout((Part("0.key", 2, 3, "float32"), Part("0.value", 1, 5, "float16")))
 TOKEN_BYTES = 2 * 3 * 4 + 5 * 2
-PLENTY = 1 << 30
+PLENTY = 1 << 34
 
 
 def cache_of(rows: int, length: int, most_bytes: int = PLENTY) -> SlotCache:
@@ -69,7 +69,7 @@ def test_small_cache_is_kept_and_a_large_one_let_go() -> None:
     small = cache_of(2, 64)
     small.reserve(0, 0, PLENTY)
     assert small.num_bytes == LAYOUT.num_bytes(2, 64)
-    large = cache_of(2048, 1024)
+    large = cache_of(2 * KEPT_BYTES // LAYOUT.num_bytes(1, 1024), 1024)
     assert large.num_bytes > KEPT_BYTES
     write(large, large.add(), 1, 2)
     large.reserve(1, 64, PLENTY)
