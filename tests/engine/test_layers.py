@@ -21,7 +21,7 @@ LAYERS = (
     # Each imports from the lines below it, and within its own folder. __init__.py gathers them all.
     {"cli"},
     {"commands"},
-    {"tune", "mapping", "engine"},
+    {"tune", "bench", "mapping", "engine"},
     {"replicas", "writing"},
     {"delivery"},
     {"pipeline", "verify"},
