@@ -126,14 +126,15 @@ def resampled(values: Floats, draw: np.random.Generator) -> Floats:
     return values[draw.integers(0, len(values), (RESAMPLES, len(values)))]
 
 
-def interval(middle: float, estimates: Floats) -> Ratio:
+def interval(middle: float, estimates: Floats, level: float = LEVEL) -> Ratio:
     """Put an estimate beside the percentile interval of its resamples.
 
     Args:
         middle: The estimate.
         estimates: Those of the resamples, float64 [RESAMPLES]; infinity is allowed.
+        level: Share of intervals that should hold what they estimate.
     """
-    tail = (1.0 - LEVEL) / 2.0
+    tail = (1.0 - level) / 2.0
     # drawn values, never a mean of two: between a number and infinity there is none
     low, high = np.quantile(estimates, [tail, 1.0 - tail], method="inverted_cdf")
     return Ratio(middle, min(float(low), middle), max(float(high), middle))
