@@ -35,7 +35,7 @@ LAYERS = (
     {"manifest", "graph_file", "layouts", "chat", "tensors", "teacher_forcing"},
     {"positions"},
     {"session", "batch", "postprocess", "timing"},
-    {"request", "response", "config", "progress", "inputs"},
+    {"request", "response", "config", "progress", "inputs", "svg"},
     {"errors", "version"},
 )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ortolan.choice import Way
+from ortolan.svg import Scale, escaped, text
 from ortolan.tune.report import TunedWay, TuneReport
 
 WIDTH, LEFT, RIGHT, TOP = 900, 260, 40, 84
@@ -44,14 +45,14 @@ def to_svg(report: TuneReport) -> str:
     bands = _bands(report.ways)
     threads = sorted({one.way.num_threads for one in report.ways})
     height = TOP + len(bands) * (len(threads) * LANE + GAP) + FOOT
-    scale = _Scale([_milliseconds(one, report) for one in report.ways if one.looks])
+    scale = Scale.around([_milliseconds(one, report) for one in report.ways if one.looks], LEFT, WIDTH - RIGHT)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
     parts = [
-        f'{head} aria-label="Ways to run {_escaped(report.title)}">',
+        f'{head} aria-label="Ways to run {escaped(report.title)}">',
         STYLE,
         f'<rect width="{WIDTH}" height="{height}" class="paper"/>',
-        _text(20, 30, report.title, "title"),
-        _text(
+        text(20, 30, report.title, "title"),
+        text(
             20, 50, f"milliseconds of one call with a single text, mean of {_shapes(report)}; left is quicker", "soft"
         ),
         *_axis(scale, height - FOOT),
@@ -63,27 +64,6 @@ def to_svg(report: TuneReport) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-class _Scale:
-    """Milliseconds to pixels, logarithmic."""
-
-    def __init__(self, values: Sequence[float]) -> None:
-        self.low, self.high = min(values) / 1.15, max(values) * 1.15
-
-    def __call__(self, value: float) -> float:
-        share = math.log(value / self.low) / math.log(self.high / self.low)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def ticks(self) -> list[float]:
-        """Round numbers in the range: 1, 2, 5, 10 and so on, closer ones where these are less than three."""
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), [n / 10 for n in range(10, 100)]):
-            found = [digit * 10.0**power for power in powers for digit in digits]
-            found = [value for value in found if self.low <= value <= self.high]
-            if len(found) >= 3:
-                break
-        return found
-
-
 def _bands(ways: Sequence[TunedWay]) -> list[list[TunedWay]]:
     """Ways of one graph together, graphs of the best quality first."""
     graphs: dict[tuple[str, str], list[TunedWay]] = {}
@@ -93,21 +73,21 @@ def _bands(ways: Sequence[TunedWay]) -> list[list[TunedWay]]:
 
 
 def _band(
-    ways: Sequence[TunedWay], top: int, threads: Sequence[int], scale: _Scale, report: TuneReport
+    ways: Sequence[TunedWay], top: int, threads: Sequence[int], scale: Scale, report: TuneReport
 ) -> Iterator[str]:
     first = ways[0]
     memory = "" if first.memory_bytes is None else f", {first.memory_bytes / 1e6:.0f} MB"
     word = "same labels" if report.measure == "labels" else report.measure
     faults = [one.fault for one in ways if one.fault is not None]
-    yield _text(20, top + 18, f"{first.way.precision}, attention {first.way.attention}")
-    yield _text(20, top + 35, f"{word} {report.quality_shown(first.quality)}{memory}", "soft")
+    yield text(20, top + 18, f"{first.way.precision}, attention {first.way.attention}")
+    yield text(20, top + 35, f"{word} {report.quality_shown(first.quality)}{memory}", "soft")
     if faults:
         below = top + len(threads) * LANE + 14
-        yield _text(LEFT, below, f"{len(faults)} of {len(ways)} ways have a fault: {faults[0]}", "soft")
+        yield text(LEFT, below, f"{len(faults)} of {len(ways)} ways have a fault: {faults[0]}", "soft")
     for lane, count in enumerate(threads):
         y = top + lane * LANE + 13
         yield f'<line class="line" x1="{LEFT}" y1="{y}" x2="{WIDTH - RIGHT}" y2="{y}"/>'
-        yield _text(LEFT - 12, y + 4, str(count), "soft", anchor="end")
+        yield text(LEFT - 12, y + 4, str(count), "soft", anchor="end")
         for one in ways:
             if one.looks and one.way.num_threads == count:
                 yield from _dot(one, scale(_milliseconds(one, report)), y, is_chosen=one.way == report.choice.way)
@@ -115,7 +95,7 @@ def _band(
 
 def _dot(one: TunedWay, x: float, y: float, *, is_chosen: bool) -> Iterator[str]:
     kind = "dot front" if one.is_on_front else "dot"
-    title = f"<title>{_escaped(str(one.way))}</title>"
+    title = f"<title>{escaped(str(one.way))}</title>"
     if is_chosen:
         yield f'<circle class="pick" cx="{x:.1f}" cy="{y}" r="11"/>'
     yield f'<path class="{kind}" d="{_outline(one.way, x, y)}">{title}</path>'
@@ -128,31 +108,23 @@ def _outline(way: Way, x: float, y: float) -> str:
     return f"M{x - 5.5:.1f} {y} a5.5 5.5 0 1 0 11 0 a5.5 5.5 0 1 0 -11 0 z"
 
 
-def _axis(scale: _Scale, bottom: int) -> Iterator[str]:
-    yield _text(LEFT - 12, TOP - 8, "threads", "soft", anchor="end")
+def _axis(scale: Scale, bottom: int) -> Iterator[str]:
+    yield text(LEFT - 12, TOP - 8, "threads", "soft", anchor="end")
     for tick in scale.ticks():
         x = scale(tick)
         yield f'<line class="line" x1="{x:.1f}" y1="{TOP - 4}" x2="{x:.1f}" y2="{bottom - 24}"/>'
-        yield _text(x, bottom + 8, f"{tick:g} ms", "soft", anchor="middle")
+        yield text(x, bottom + 8, f"{tick:g} ms", "soft", anchor="middle")
 
 
 def _legend(report: TuneReport, height: int) -> Iterator[str]:
     y = height - 44
     yield f'<circle class="pick" cx="28" cy="{y - 4}" r="9"/>'
-    yield _text(44, y, f"chosen for {report.prefer}: {report.choice.way}")
+    yield text(44, y, f"chosen for {report.prefer}: {report.choice.way}")
     y += 24
     yield f'<circle class="dot front" cx="28" cy="{y - 4}" r="5.5"/>'
-    yield _text(44, y, "on the Pareto front of latency, throughput, memory and quality", "soft")
+    yield text(44, y, "on the Pareto front of latency, throughput, memory and quality", "soft")
     yield f'<path class="dot" d="M470 {y - 11.5} l7.5 7.5 l-7.5 7.5 l-7.5 -7.5 z"/>'
-    yield _text(486, y, "with rewrites of ONNX Runtime left out", "soft")
-
-
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{_escaped(text)}</text>'
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    yield text(486, y, "with rewrites of ONNX Runtime left out", "soft")
 
 
 def _milliseconds(one: TunedWay, report: TuneReport) -> float:
