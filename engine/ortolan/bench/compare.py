@@ -9,16 +9,13 @@ from typing import Literal
 import numpy as np
 
 from ortolan.bench.ceilings import least_seconds, product_of
+from ortolan.bench.findings import is_own
 from ortolan.bench.records import Case, Record
 from ortolan.bench.statistics import LEVEL, SEED, Floats, Ratio, divided, interval, resampled, round_medians
 from ortolan.errors import ConfigError
 
 MIN_ROUNDS = 5
 """Fewer rounds are not judged: the interval of their median is a guess."""
-
-OWN = "ortolan"
-"""How the names of this project's contenders begin. What all of them run through may be what became slower, so that
-none of them is the measure of another."""
 
 Verdict = Literal["worse", "better", "same", "not judged"]
 
@@ -60,7 +57,8 @@ def compare(old: Record, new: Record, threshold: float) -> list[Change]:
     bootstrapped for itself. What they share is a yardstick, and the best one there is decides:
 
     1. Other contenders of the same case, of other projects and of the same versions in both runs. They took turns with
-       the one that is judged, in the same minutes, so that a slow machine cancels out.
+       the one that is judged, in the same minutes, so that a slow machine cancels out. No contender of Ortolan is the
+       yardstick of another: what became slower may be what all of them run through.
     2. The limits of the machine, measured in both runs, where the least that a call has to do is known. They were
        measured in other minutes than the case, and the machine may have been slow in just those. On one and the same
        machine the times as measured are a second opinion, and the kinder one of the two counts: a real slow-down is in
@@ -86,7 +84,7 @@ def compare(old: Record, new: Record, threshold: float) -> list[Change]:
     if not 0.0 <= threshold < float("inf"):
         raise ConfigError(f"threshold {threshold} requested", "it is no share", "use 0.1 for a tenth")
     before, after = ({(*case.place, case.contender): case for case in record.cases} for record in (old, new))
-    if own := {key for key in before.keys() | after.keys() if _is_own(key[-1])}:
+    if own := {key for key in before.keys() | after.keys() if is_own(key[-1])}:
         before, after = ({key: case for key, case in side.items() if key in own} for side in (before, after))
     level = 1.0 - (1.0 - LEVEL) / max(1, len(before.keys() & after.keys()))
     sides = _Side.of(old), _Side.of(new)
@@ -135,17 +133,13 @@ class _Side:
         run = record.run
         others: dict[tuple[str, str, str], dict[str, Case]] = {}
         for case in record.cases:
-            if not _is_own(case.contender):
+            if not is_own(case.contender):
                 others.setdefault(case.place, {})[case.contender] = case
         samples: dict[str, list[float]] = {}
         for ceiling in record.ceilings:
             samples.setdefault(ceiling.name, []).extend(ceiling.samples)
         machine = (run.processor, run.cpu_features, run.threads, run.system)
         return cls(machine, {name: np.array(taken) for name, taken in samples.items()}, others, run.versions)
-
-
-def _is_own(name: str) -> bool:
-    return name.lower().startswith(OWN)
 
 
 def _reason(before: Case | None, after: Case | None) -> str:
@@ -208,7 +202,7 @@ def _beside(case: Case, side: _Side, names: Sequence[str]) -> Floats:
 
 def _versions(side: _Side, contender: str) -> Mapping[str, Mapping[str, str]]:
     """Versions of the program that a contender's name begins with; where none is called so, of all others'."""
-    others = {name: found for name, found in side.versions.items() if not _is_own(name)}
+    others = {name: found for name, found in side.versions.items() if not is_own(name)}
     return {name: found for name, found in others.items() if contender.lower().startswith(name.lower())} or others
 
 
