@@ -27,6 +27,8 @@ class SessionConfig:
         cache_dir: Where providers that compile keep what they compiled; None for no cache.
         provider_options: What the provider's row of the table takes beside these (docs/providers.md). Needs a provider
             that is named; its row checks them.
+        profile_to: How the names of files begin in which ONNX Runtime writes what each operator took; None for none.
+            For `ortolan.bench.profile`: runs are slower for it.
     """
 
     provider: str = "auto"
@@ -34,6 +36,7 @@ class SessionConfig:
     device_id: int = 0
     cache_dir: Path | None = None
     provider_options: Mapping[str, object] = field(default_factory=dict)
+    profile_to: Path | None = None
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and not _is_whole(self.num_threads, 1):

@@ -70,7 +70,23 @@ def run_batch(
         ShapeError: A row is longer than the model reads.
         SessionError: ONNX Runtime failed.
     """
-    outputs = model.run(tokenizer.pad(encodings), stop)
+    return rows_of(model, tokenizer, encodings, model.run(tokenizer.pad(encodings), stop))
+
+
+def rows_of(
+    model: Model, tokenizer: Tokenizer, encodings: Sequence[Encoding], outputs: Mapping[str, Array]
+) -> list[dict[str, Array]]:
+    """Take the outputs for each row from those of a batch.
+
+    Args:
+        model: What answered.
+        tokenizer: What padded.
+        encodings: The rows of the batch.
+        outputs: Its outputs.
+
+    Returns:
+        As in `Row`.
+    """
     width = max(len(encoding.ids) for encoding in encodings)
     answers = []
     for place, encoding in enumerate(encodings):

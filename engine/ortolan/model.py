@@ -142,6 +142,7 @@ class Model:
         device_id: int = 0,
         cache_dir: str | Path | None = None,
         provider_options: Mapping[str, object] | None = None,
+        profile_to: Path | None = None,
     ) -> Model:
         """Open an artifact, check the files that will be used, and load its graph.
 
@@ -161,6 +162,7 @@ class Model:
                 default in the user's cache folder.
             provider_options: What this provider takes beside these, such as `{"arena_bytes": 2 << 30}` for "cuda"
                 (docs/providers.md).
+            profile_to: As in `SessionConfig`.
 
         Raises:
             MissingFileError: A file is not there.
@@ -177,6 +179,7 @@ class Model:
             device_id=device_id,
             cache_dir=None if cache_dir is None else Path(cache_dir),
             provider_options=dict(provider_options or {}),
+            profile_to=profile_to,
         )
         if config.provider_options:
             check_options(provider_named(config.provider), config)
@@ -362,6 +365,10 @@ def _open(
     artifact.check(artifact.files_of(graph))
     if artifact.is_foreign:
         check_graph(graph, artifact.manifest)
+    if config.profile_to is not None:  # a name for each graph: they are loaded within the second that names a file
+        config = replace(
+            config, profile_to=config.profile_to.with_name(f"{config.profile_to.name}-{Path(graph.file).stem}")
+        )
     session = OrtSession(artifact.folder / graph.file, provider, config, disabled)
     if session.signature != graph.signature and not artifact.is_foreign:  # there it was read from the graph itself
         raise SignatureError(

@@ -131,6 +131,14 @@ class OrtSession:
 
         return dict(zip(self._output_names, self._supervised(answer, feed, stop), strict=True))
 
+    def end_profile(self) -> Path:
+        """Stop the profiler of a session that was loaded with `SessionConfig.profile_to`; see `session/profile.py`.
+
+        Returns:
+            The file with what its runs took.
+        """
+        return Path(self._session.end_profiling())
+
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
         """Tie inputs and outputs to arrays; see `Binds.bind`."""
         fed = {name: array for name, array in inputs.items() if not any(array is one for one in outputs.values())}

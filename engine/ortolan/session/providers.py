@@ -348,5 +348,8 @@ def session_options(config: SessionConfig) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     if int8_saturates():  # not elsewhere: ONNX Runtime would give up VNNI for it (docs/decisions/0009)
         options.add_session_config_entry("session.x64quantprecision", "1")
+    if config.profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(config.profile_to)
     options.enable_mem_pattern = False  # one is kept for each shape, and buys nothing (docs/decisions/0012)
     return options
