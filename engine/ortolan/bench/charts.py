@@ -1,7 +1,7 @@
 """Four kinds of chart, as SVG: lines, intervals, points and bars. They know numbers and names, and nothing of records.
 
 Colours are those of Okabe and Ito, which people tell apart who do not see all colours; marks and dashes differ too, for
-print. Colours are CSS classes: the page says what they are on white and on black.
+print. Each chart brings its own rules for white and for black, and stands alone as a file too.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ LANE, SECTION = 19, 26
 MAX_LABEL = 34
 """Letters of a label beside a row; longer ones are cut, and whole in their tooltip."""
 
-# text has a rim of the page's colour, so that lines behind it do not cross it
 STYLE = """\
 svg.chart { font: 12px system-ui, "DejaVu Sans", Helvetica, Arial, sans-serif; }
-svg.chart text { fill: #1d2733; stroke: #ffffff; stroke-width: 3px; stroke-linejoin: round; paint-order: stroke; }
+svg.chart text { fill: #1d2733; }
 svg.chart .soft { fill: #55636f; }
 svg.chart .head { font-weight: 700; }
 svg.chart .grid { stroke: #dbe0e6; }
@@ -47,11 +46,12 @@ svg.chart .c6 { stroke: #4d4d4d; fill: #4d4d4d; }
 svg.chart .trace { fill: none; stroke-width: 2; }
 svg.chart .bar { stroke: none; }
 svg.chart .open { fill: #ffffff; stroke-width: 2; }
+svg.chart .rim { fill: #ffffff; stroke: #ffffff; stroke-width: 3px; stroke-linejoin: round; }
 """
 """Rules for a page on white. Yellow is left out, which white swallows, and orange is darker for the same reason."""
 
-DARK_STYLE = """\
-svg.chart text { fill: #e6ebf0; stroke: #14191f; }
+_DARK_STYLE = """\
+svg.chart text { fill: #e6ebf0; }
 svg.chart .soft { fill: #a3b0bd; }
 svg.chart .grid { stroke: #303a45; }
 svg.chart .one { stroke: #a3b0bd; }
@@ -64,8 +64,12 @@ svg.chart .c5 { stroke: #a5d8f7; fill: #a5d8f7; }
 svg.chart .c6 { stroke: #c4c4c4; fill: #c4c4c4; }
 svg.chart .trace { fill: none; }
 svg.chart .open { fill: #14191f; }
+svg.chart .rim { fill: #14191f; stroke: #14191f; }
 """
 """The same on black."""
+
+# screens alone are black: paper is white whatever the reader's system is
+STYLE += f"@media screen and (prefers-color-scheme: dark) {{\n{_DARK_STYLE}}}\n"
 
 NUM_COLOURS = 7
 MARKS = ("circle", "square", "diamond", "up", "down", "plus", "cross", "bar")
@@ -238,7 +242,7 @@ def interval_chart(sections: Mapping[str, Sequence[Span]], x_title: str, look: M
         parts.append(_label(row.name, left, y))
         parts.append(_line(f"{own.colour} trace", axis.scale(row.low), y - 4, axis.scale(row.high), y - 4))
         parts.append(_mark(own, axis.scale(row.middle), y - 4, f"{row.name}: {label}"))
-        parts.append(text(axis.scale(row.high) + 9, y, f"{row.middle:.2f}", "soft"))
+        parts += _over_lines(axis.scale(row.high) + 9, y, f"{row.middle:.2f}")
     return _svg(bottom + FOOT, x_title, parts)
 
 
@@ -269,13 +273,13 @@ def bar_chart(sections: Mapping[str, Sequence[Bar]], x_title: str, look: Mapping
             f'<rect class="{look[row.name].colour} bar" x="{left}" y="{y - 10}" '
             f'width="{max(length, 1):.1f}" height="12">{title}</rect>'
         )
-        parts.append(text(left + length + 6, y, row.label, "soft"))
+        parts += _over_lines(left + length + 6, y, row.label)
     return _svg(bottom + FOOT, x_title, parts)
 
 
 def _svg(height: float, label: str, parts: Iterable[str]) -> str:
     head = f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img"'
-    return "\n".join([f'{head} aria-label="{escaped(label)}">', *parts, "</svg>"])
+    return "\n".join([f'{head} aria-label="{escaped(label)}">', f"<style>\n{STYLE}</style>", *parts, "</svg>"])
 
 
 def _frame(across: Axis, upwards: Axis, left: float, top: float, bottom: float) -> Iterator[str]:
@@ -306,6 +310,11 @@ def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
 def _label(name: str, left: float, y: float) -> str:
     cut = name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
     return text(left - 9, y, cut, "", anchor="end")
+
+
+def _over_lines(x: float, y: float, label: str) -> list[str]:
+    """Write a label that lines of the grid do not cross: its rim, in the page's colour, is drawn first."""
+    return [text(x, y, label, "rim"), text(x, y, label, "soft")]
 
 
 def _left(names: Sequence[str]) -> float:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ortolan.bench.charts import DARK_STYLE, STYLE, short
+from ortolan.bench.charts import short
 from ortolan.bench.findings import beside_reference, contenders, losses, reference, subjects
 from ortolan.bench.plots import plots
 from ortolan.bench.records import Case, Record
@@ -78,9 +78,7 @@ def html_page(record: Record, words: Sequence[str] = ()) -> str:
         words: What a profile says, a sentence each.
     """
     title = f"Benchmark of {', '.join(subjects(record)) or 'nothing'}"
-    dark = "".join(f"  {line}\n" for line in (DARK_PAGE_STYLE + DARK_STYLE).splitlines())
-    # screens alone may be black: paper is white whatever the reader's system is
-    style = f"{PAGE_STYLE}{STYLE}@media screen and (prefers-color-scheme: dark) {{\n{dark}}}\n"
+    style = f"{PAGE_STYLE}@media screen and (prefers-color-scheme: dark) {{\n{DARK_PAGE_STYLE}}}\n"
     style += f"@media print {{\n{PRINT_STYLE}}}\n"
     head = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -150,7 +148,8 @@ def _sections(record: Record, words: Sequence[str]) -> Iterator[str]:
     for plot in plots(record):
         yield _section(plot.title, f"<p>{escaped(plot.words)}</p>\n{plot.svg}")
     yield _section("Where others are better than Ortolan", _losses(record))
-    yield _section("All contenders", _all(record), is_long=True)
+    for subject in subjects(record):
+        yield _section(f"All contenders: {subject}", _all(record, subject), is_long=True)
     yield _section("Missing", _missing(record))
     yield _section("Limits of this machine", _ceilings(record))
     yield _section("Made with", _made_with(record), is_long=True)
@@ -164,7 +163,8 @@ def _section(title: str, content: str, *, is_long: bool = False) -> str:
 def _losses(record: Record) -> str:
     rows = [
         [
-            *own.place,
+            own.subject,
+            f"{own.group}, {own.case}",
             own.contender,
             _shown(own),
             beside.case.contender,
@@ -175,20 +175,22 @@ def _losses(record: Record) -> str:
     ]
     if not rows:
         return "<p>Nowhere, beyond noise, among what was measured.</p>"
-    head = ["question", "of", "case", "best of Ortolan", "", "better", "", "times as good"]
-    return "<p>The best of Ortolan, and each contender that is better beyond noise.</p>" + _table(head, rows, {4, 6, 7})
+    head = ["of", "case", "best of Ortolan", "", "better", "", "times as good"]
+    return "<p>The best of Ortolan, and each contender that is better beyond noise.</p>" + _table(head, rows, {3, 5, 6})
 
 
-def _all(record: Record) -> str:
+def _all(record: Record, subject: str) -> str:
+    """Lay out all cases of a subject, contenders of a case together."""
     ratios = _ratios(record)
+    order = contenders(record)
+    cases = [case for case in record.cases if case.subject == subject]
+    places = list(dict.fromkeys(case.place for case in cases))
     rows = []
-    for case in record.cases:
+    for case in sorted(cases, key=lambda case: (places.index(case.place), order.index(case.contender))):
         summary, ratio = summarize(case), ratios.get(id(case))
         rows.append(
             [
-                case.group,
-                case.subject,
-                case.case,
+                f"{case.group}, {case.case}",
                 case.contender,
                 _shown(case),
                 short(summary.p95),
@@ -198,8 +200,8 @@ def _all(record: Record) -> str:
                 f"{case.load_average:.1f}",
             ]
         )
-    head = ["question", "of", "case", "contender", "median", "p95", f"beside {reference(record)}", "answers"]
-    return _table([*head, "rounds, samples", "load"], rows, {4, 5, 6, 8, 9})
+    head = ["case", "contender", "median", "p95", f"beside {reference(record)}", "answers", "rounds, samples", "load"]
+    return _table(head, rows, {2, 3, 4, 6, 7})
 
 
 def _missing(record: Record) -> str:
