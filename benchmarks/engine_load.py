@@ -51,14 +51,14 @@ from benchmarks.engine_load_tables import (
     verdicts,
 )
 from benchmarks.open_loop import Search, draw_texts, lengthen, most_late, percentile, poisson_arrivals, read_texts
-from benchmarks.peer_environments import InstallError, python_of
 from benchmarks.peer_models import CALIBRATION, HELD_OUT, MINILM, SUBJECTS
 from benchmarks.record import OUT, print_environment, write_record
 from benchmarks.workers.load import Play, Played, Stand
-from benchmarks.workers.process import Process, WorkerError
-from benchmarks.workers.serving import Job
 from ortolan.progress import say
 from ortolan.session.processors import usable_threads
+from ortolan_exporters.contenders.environments import InstallError, python_of
+from ortolan_exporters.contenders.process import Process, WorkerError
+from ortolan_exporters.contenders.serving import Job
 
 MADE = OUT / "engine-load"
 PLOT = Path(__file__).parents[1] / "docs" / "engine-load.svg"
@@ -90,6 +90,7 @@ class Contender:
     environment: str = ""
 
 
+WORKERS = "benchmarks.workers."
 CONTENDERS = (
     Contender(ENGINE, "load_ortolan", "engine"),
     Contender(ONE_SESSION, "load_ortolan", "one session"),
@@ -203,8 +204,8 @@ def services(model: str, contenders: Sequence[Contender]) -> Iterator[tuple[dict
             try:
                 checkpoint = checkpoint_of(model)
                 folder = made_for(contender, model, checkpoint)
-                python = python_of(contender.environment or contender.program)
-                process = stack.enter_context(Process(python, contender.program, log))
+                python = python_of(contender.environment or WORKERS + contender.program)
+                process = stack.enter_context(Process(python, WORKERS + contender.program, log))
                 stand = Stand(contender.kind, str(folder), str(checkpoint), usable_threads(), texts)
                 found["about"][contender.name] = process.ask("open", stand)
                 found["versions"][contender.program] = process.ask("versions")

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.workers.serving import Nodes
 from ortolan.timing import Times
+from ortolan_exporters.contenders.serving import Nodes
 
 SMALL = 0.01  # operators that take less of the time than this are shown together
 
@@ -28,14 +28,14 @@ class Likeness:
 
 
 @dataclass(frozen=True, slots=True)
-class Race:
+class Result:
     """What was found out about one model; a contender is either timed or missing for a reason.
 
     Attributes:
         likeness: By contender.
         times: By shape and contender.
         missing: Why, by contender.
-        versions: Of packages, by worker program.
+        versions: Of packages, by the first word of a contender's name.
     """
 
     likeness: dict[str, Likeness] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Race:
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def race_table(title: str, race: Race, ours: str) -> str:
+def race_table(title: str, race: Result, ours: str) -> str:
     """Lay out likeness, medians and, in brackets, how many times as quick ours is, as Markdown."""
     lines = [_row(title, "same label", "cosine", "largest difference", *race.times), _rule(4 + len(race.times))]
     for name, like in race.likeness.items():
@@ -59,7 +59,7 @@ def race_table(title: str, race: Race, ours: str) -> str:
     return "\n".join(lines)
 
 
-def verdict(race: Race, ours: str, rivals: str) -> str:
+def verdict(race: Result, ours: str, rivals: str) -> str:
     """Compare ours with the quickest at each shape of the contenders whose names begin alike.
 
     Shows quartiles over the rounds of how many times as quick ours is.

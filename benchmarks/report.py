@@ -23,7 +23,7 @@ from benchmarks.engine_load_tables import (
 from benchmarks.engine_memory import PLOT as MEMORY_PLOT
 from benchmarks.engine_memory import memory_line
 from benchmarks.engine_overhead import overhead_table
-from benchmarks.peer_tables import Likeness, Race, race_table, verdict
+from benchmarks.peer_tables import Likeness, Result, race_table, verdict
 from benchmarks.peers import OURS, RIVALS
 from benchmarks.real_quality import quality_table
 from benchmarks.tables import table
@@ -105,7 +105,7 @@ def peers() -> str:
     for name, title in settings["models"].items():
         times = {case.removeprefix(f"{name} "): of for case, of in rows(record).items() if case.startswith(f"{name} ")}
         likeness = {one: Likeness(**like) for one, like in settings["likeness"][name].items()}
-        race = Race(likeness, times, settings["missing"][name])
+        race = Result(likeness, times, settings["missing"][name])
         lines = [race_table(title, race, OURS), "", *(f"- {verdict(race, OURS, rivals)}" for rivals in RIVALS)]
         tables.append("\n".join(lines))
     head = (

@@ -97,7 +97,7 @@ class Service(Protocol):
 
 @dataclass
 class LoadWorker:
-    """What a program knows to do; each method is a request (benchmarks/workers/serving.py)."""
+    """What a program knows to do; each method is a request (ortolan_exporters.contenders.serving)."""
 
     packages: tuple[str, ...]
     opener: Callable[[Stand], Service]

@@ -1,7 +1,7 @@
 """Question: how does a pipeline over optimum's ONNX Runtime model answer requests as they come, one after the other?
 
 It runs optimum's int8, per tensor or per channel, whichever answers some texts sooner here. The files are made by
-benchmarks/workers/optimum_onnx.py, whose environment this program shares.
+ortolan_exporters.contenders.optimum_onnx, whose environment this program shares.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import transformers
 from optimum.onnxruntime import ORTModelForSequenceClassification
 
 from benchmarks.workers.load import LoadWorker, Play, Played, Service, Stand, play_in_turn
-from benchmarks.workers.serving import serve
+from ortolan_exporters.contenders.serving import serve
 
 FILES = ("model_per_channel.onnx", "model_per_tensor.onnx")
 ROUNDS = 5

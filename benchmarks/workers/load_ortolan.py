@@ -19,9 +19,9 @@ from typing import Any
 
 import ortolan
 from benchmarks.workers.load import LoadWorker, Play, Played, Service, Stand, play_at_once, play_in_turn
-from benchmarks.workers.serving import serve
 from ortolan.forward import Row, run_batch
 from ortolan.pipeline import Encoded
+from ortolan_exporters.contenders.serving import serve
 
 
 class PlainLoop:

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from benchmarks.workers.load import LoadWorker, Play, Played, Service, Stand, play_in_turn
-from benchmarks.workers.serving import serve
+from ortolan_exporters.contenders.serving import serve
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -1,4 +1,4 @@
-"""Question: what does a worker answer, and how does it time itself?
+"""What does a contender answer, and how does it time itself?
 
 It reads pickled requests from stdin and writes pickled answers to stdout, one for one, until stdin ends. Calls are
 timed in here, so that pipes and pickles cost a contender nothing. Runs in every environment: needs numpy alone.
@@ -21,8 +21,14 @@ from numpy.typing import NDArray
 Feed = dict[str, NDArray[np.int64]]
 """int64 [B, S] for each input that the checkpoint's architecture has."""
 
-Run = Callable[[Feed], NDArray[np.float32]]
-"""The bare call: a feed in, logits float32 [B, V] out."""
+Texts = list[tuple[str, "str | None"]]
+"""Texts, each with the second one of its pair."""
+
+Run = Callable[[Any], Any]
+"""What is timed. Of a kind "forward" the bare call: a feed in, float32 [B, ...] out. Of a kind "texts" the call that
+users make: texts in, `heads.Answers` out. Of a kind "write": a `Writing` in, for each prompt the ids written out."""
+
+KINDS = ("forward", "texts", "write")
 
 Nodes = dict[tuple[str, str], list[float]]
 """Milliseconds of each run, for each node, named by operator and name."""
@@ -39,6 +45,9 @@ class Job:
         threads: Of one run.
         texts: File of calibration texts, jsonl with `text`.
         calibration: The same texts tokenized, one a feed.
+        task: What the checkpoint is for, as in a manifest.
+        kind: One of `KINDS`: what is asked.
+        provider: "cpu" or "cuda".
     """
 
     checkpoint: str
@@ -47,6 +56,24 @@ class Job:
     threads: int
     texts: str
     calibration: list[Feed] = field(default_factory=list)
+    task: str = "text-classification"
+    kind: str = "forward"
+    provider: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What is to be written.
+
+    Attributes:
+        prompts: Token ids, all of one length: prompts, or what an encoder reads.
+        count: Tokens of each text; none ends earlier.
+        beams: Of each text.
+    """
+
+    prompts: list[list[int]]
+    count: int
+    beams: int = 1
 
 
 @dataclass
@@ -55,43 +82,44 @@ class Worker:
 
     Attributes:
         packages: Those whose versions matter.
-        maker: Writes the files of a job, unless they are there.
+        maker: Writes the files of a job, unless they are there; None where the checkpoint is all it needs.
         loader: Loads them.
         profiler: Runs a feed so many times under the tool's profiler; None where there is none.
     """
 
     packages: tuple[str, ...]
-    maker: Callable[[Job], None]
+    maker: Callable[[Job], None] | None
     loader: Callable[[Job], Run]
     profiler: Callable[[Job, Feed, int], Nodes] | None = None
-    _run: Run | None = None
+    _runs: dict[str, Run] = field(default_factory=dict)
 
     def make(self, job: Job) -> None:
         """Write the files of a job."""
-        self.maker(job)
+        if self.maker is not None:
+            self.maker(job)
 
     def load(self, job: Job) -> None:
-        """Load a job's files, for `run` and `time`."""
-        self._run = self.loader(job)
+        """Load a job's files, for `run` and `time` of its kind."""
+        self._runs[job.kind] = self.loader(job)
 
-    def run(self, feed: Feed) -> NDArray[np.float32]:
-        """Return the logits of a feed."""
-        assert self._run is not None, "load comes first"
-        return np.array(self._run(feed), dtype=np.float32)  # a copy: some tools hand out their own buffer
+    def run(self, asked: Any, kind: str = "forward") -> Any:
+        """Return what a run answers."""
+        answer = self._run_of(kind)(asked)
+        # a copy: some tools hand out their own buffer
+        return np.array(answer, dtype=np.float32) if isinstance(answer, np.ndarray) else answer
 
-    def time(self, feed: Feed, calls: int, warm_up_seconds: float) -> list[float]:
-        """Warm up, then return the milliseconds of each of so many calls."""
-        assert self._run is not None, "load comes first"
+    def time(self, asked: Any, calls: int, warm_up_seconds: float, kind: str = "forward") -> list[float]:
+        """Warm up, unless that is to take no time, then return the milliseconds of each of so many calls."""
+        run = self._run_of(kind)
         until = time.perf_counter() + warm_up_seconds
-        self._run(feed)
         while time.perf_counter() < until:
-            self._run(feed)
-        taken = []
+            run(asked)
+        spent = []
         for _ in range(calls):
             start = time.perf_counter()
-            self._run(feed)
-            taken.append((time.perf_counter() - start) * 1e3)
-        return taken
+            run(asked)
+            spent.append((time.perf_counter() - start) * 1e3)
+        return spent
 
     def profile(self, job: Job, feed: Feed, runs: int) -> Nodes:
         """Return where the time of a run goes."""
@@ -106,6 +134,10 @@ class Worker:
     def serve(self) -> int:
         """Answer requests until there are no more."""
         return serve(self)
+
+    def _run_of(self, kind: str) -> Run:
+        assert kind in self._runs, "load comes first"
+        return self._runs[kind]
 
 
 def serve(worker: object) -> int:

@@ -1,4 +1,4 @@
-"""Question: what does OpenVINO answer, and how fast, as converted and after NNCF's static int8 quantization?
+"""What does OpenVINO answer, and how fast, as converted and after NNCF's static int8 quantization?
 
 Converted from the torch module and quantized with NNCF's preset for transformers, which smooths activations and
 corrects biases: what optimum-intel calls under the hood. OpenVINO computes in bf16 where the CPU can unless told
@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from benchmarks.workers.serving import Feed, Job, Nodes, Run, Worker
+from ortolan_exporters.contenders.heads import OUTPUTS, class_name, taken
+from ortolan_exporters.contenders.serving import Feed, Job, Nodes, Run, Worker
 
 PRECISIONS = {
     "fp32": ("fp32.xml", "f32"),
@@ -46,11 +48,11 @@ def make(job: Job) -> None:
 def load(job: Job) -> Run:
     """Compile the model for one stream of calls."""
     compiled, reads = _compiled(job.folder, job.precision, job.threads)
-    output = compiled.output(0)
+    names = OUTPUTS[job.task]
 
-    def run(feed: Feed) -> NDArray[Any]:
-        logits: NDArray[Any] = compiled({name: feed[name] for name in reads})[output]
-        return logits
+    def run(feed: Feed) -> NDArray[np.float32]:
+        found = compiled({name: feed[name] for name in reads})
+        return taken(job.task, {name: found[place] for place, name in enumerate(names)})
 
     return run
 
@@ -73,7 +75,8 @@ def _converted(job: Job) -> openvino.Model:
     import torch  # here, not above: as with nncf
     import transformers
 
-    module: Any = transformers.AutoModelForSequenceClassification.from_pretrained(job.checkpoint, dtype="float32")
+    kind = getattr(transformers, class_name(job.task))
+    module: Any = kind.from_pretrained(job.checkpoint, dtype="float32")
     example = {name: torch.ones(2, 16, dtype=torch.int64) for name in job.calibration[0]}
     return openvino.convert_model(module.eval(), example_input=example)
 

@@ -1,4 +1,4 @@
-"""Question: where does ONNX Runtime spend a run?"""
+"""Where does ONNX Runtime spend a run?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import onnxruntime
 
-from benchmarks.workers.serving import Feed, Nodes
+from ortolan_exporters.contenders.serving import Feed, Nodes
 
 WARM_UP_RUNS = 5
 
