@@ -23,10 +23,8 @@ from typing import Any
 
 from benchmarks.record import print_environment, write_record
 from benchmarks.tables import plain_table
-from benchmarks.workers.writing import WritingJob
 from benchmarks.writing_load_worker import COUNT, LONG_PROMPT, RATE, WRITERS
-from benchmarks.writing_models import MADE, SUBJECTS, checkpoint_of
-from ortolan.session.processors import usable_threads
+from benchmarks.writing_models import artifact_of
 
 STAYING = "batches of eight, all rows to the end"
 
@@ -36,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What is continuous batching worth?")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    folder = artifact()
+    folder = str(artifact_of("gpt2"))
     command = [sys.executable, "-m", "benchmarks.writing_load_worker", folder, str(options.rounds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     cases = json.loads(done.stdout)
@@ -44,15 +42,6 @@ def main() -> int:
     print_environment()
     write_record("writing_load", {"rounds": options.rounds, "rate": RATE, "requests": COUNT}, cases)
     return 0
-
-
-def artifact() -> str:
-    """Make GPT-2 with random weights, unless it is there."""
-    from benchmarks.workers.write_ortolan import make  # here, not above: only the worker must run without torch
-
-    folder = MADE / "gpt2" / "write_ortolan"
-    make(WritingJob(str(checkpoint_of("gpt2")), str(folder), "int8", usable_threads(), SUBJECTS["gpt2"].has_encoder))
-    return str(folder)
 
 
 def load_lines(cases: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ import torch
 import transformers
 
 from benchmarks.record import OUT
+from ortolan_exporters import export
 
 MADE = OUT / "writing"
 PAD, EOS, BOS, UNKNOWN = range(4)
@@ -113,6 +114,14 @@ def checkpoint_of(name: str) -> Path:
             "unk_token": SPECIAL[UNKNOWN],
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+def artifact_of(name: str) -> Path:
+    """Export a subject with the gate that every export has, unless that is done; in random weights int4 fails it."""
+    folder = MADE / name / "artifact"
+    if not folder.exists():
+        export(checkpoint_of(name), folder, SUBJECTS[name].task, precisions=("fp32", "int8"))
     return folder
 
 

@@ -5,8 +5,8 @@ and for eight; T5-small and BART-base int8 at least 1.8 times as quick as CTrans
 beams. (Seen: see the README.)
 
 Random weights of real size, 32 tokens read and 64 written. Each contender is a process, with an environment of its own
-where it needs one; all get the same token ids and as many threads, and they take turns: the others are idle while one
-is timed. A time is that of the whole call: Ortolan's is a pipeline's, from text to text. Before anything is timed,
+where it needs one (ortolan_exporters.contenders); all get the same token ids and as many threads, and they take turns:
+the others are idle while one is timed. A time is that of the whole call, from ids to ids. Before anything is timed,
 what Ortolan writes in fp32 is compared with what torch writes.
 
     python -m benchmarks.writing_speed [--models gpt2 t5-small bart-base] [--rounds 7]
@@ -15,34 +15,28 @@ what Ortolan writes in fp32 is compared with what torch writes.
 from __future__ import annotations
 
 import argparse
-import random
 import sys
-import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.peer_environments import InstallError, python_of
 from benchmarks.record import OUT, print_environment, write_record
 from benchmarks.tables import plain_table, to_json
-from benchmarks.workers.process import Process, WorkerError
-from benchmarks.workers.writing import WritingJob
-from benchmarks.writing_models import MADE, SUBJECTS, WritingSubject, checkpoint_of, prompts
-from ortolan.progress import say, track
+from benchmarks.writing_models import MADE, SUBJECTS, artifact_of, checkpoint_of, prompts
+from ortolan.progress import say
+from ortolan.request import TextInput
 from ortolan.session.processors import usable_threads
 from ortolan.timing import Times
+from ortolan_exporters.contenders.race import Race, Settings
+from ortolan_exporters.contenders.registry import asked_for, own
+from ortolan_exporters.contenders.subject import open_subject
 
-REST_SECONDS = 0.1  # ONNX Runtime's threads were seen to spin for 40 ms of processor time after a call
 VOCABULARY = 30_000  # prompts are drawn from tokens that every subject has
+LEAST_ALIKE = 0.9
 REFERENCE, RIVAL, EXACT, OURS = "eager fp32", "CTranslate2 int8", "Ortolan fp32", "Ortolan int8"
-CONTENDERS = {
-    REFERENCE: ("write_torch", "fp32"),
-    "eager bf16": ("write_torch", "bf16"),
-    RIVAL: ("write_ctranslate2", "int8"),
-    EXACT: ("write_ortolan", "fp32"),
-    OURS: ("write_ortolan", "int8"),
-}
-"""Program in benchmarks/workers/ and precision, by name."""
+NAMES = (REFERENCE, "eager bf16", RIVAL, EXACT, OURS)
+CONTENDERS = [
+    one for one in (*asked_for(("torch", "torch-bf16", "ctranslate2")), *own(("fp32", "int8"))) if one.name in NAMES
+]
 
 
 def main() -> int:
@@ -67,66 +61,48 @@ def main() -> int:
 
 def race(name: str, rounds: int, found: dict[str, Any]) -> dict[str, dict[str, Times]]:
     """Make, compare and time all contenders of one model."""
-    subject, missing = SUBJECTS[name], found["missing"].setdefault(name, {})
-    with ExitStack() as stack:
-        running: dict[str, Process] = {}
-        for contender, (program, precision) in CONTENDERS.items():
-            say(f"{subject.title}: {contender}")
-            checkpoint, folder = checkpoint_of(name), MADE / name / program
-            job = WritingJob(str(checkpoint), str(folder), precision, usable_threads(), subject.has_encoder)
-            log = OUT / "logs" / f"writing-{name}-{program}-{precision}.log"
-            try:
-                with Process(python_of(program), program, log) as maker:  # whose memory is given back
-                    maker.ask("make", job)
-                process = stack.enter_context(Process(python_of(program), program, log))
-                process.ask("load", job)
-                found["versions"][program] = process.ask("versions")
-                running[contender] = process
-            except (InstallError, WorkerError) as error:
-                say(f"missing: {error}")
-                missing[contender] = str(error)
-        found["alike"][name] = compare(running, subject)
-        return {
-            case_name(name, texts, beams): take_turns(running, subject, texts, beams, rounds)
-            for texts, beams in subject.cases
+    model = SUBJECTS[name]
+    shapes = tuple(dict.fromkeys((texts, model.read) for texts, _ in model.cases))
+    asked = prompts(VOCABULARY, max(shapes)[0], model.read, seed=1)
+    texts = [TextInput(" ".join(f"t{index}" for index in prompt)) for prompt in asked]
+    subject = open_subject(artifact_of(name), texts=texts, shapes=shapes, checkpoint=checkpoint_of(name))
+    settings = Settings(
+        folder=MADE / name,
+        logs=OUT / "logs" / f"writing-{name}",
+        threads=usable_threads(),
+        rounds=rounds,
+        kinds=("write",),
+        written=model.written,
+    )
+    with Race(subject, settings) as running:
+        running.prepare(CONTENDERS)
+        found["alike"][name] = _alike(running)
+        times = {
+            case_name(name, *case): _times(running.turns(heat))
+            for case, heat in zip(model.cases, running.heats(), strict=True)
         }
+        found["missing"][name] = {one.contender: one.reason for one in running.missing}
+        found["versions"] |= running.versions
+    return times
 
 
-def compare(running: Mapping[str, Process], subject: WritingSubject) -> float:
+def _alike(running: Race) -> float:
     """Say which share of the tokens is what torch writes, greedily and in fp32; stop if many are not.
 
     The logits of random weights lie close together: where two are within the error of fp32, texts may part for good.
     """
-    if REFERENCE not in running or EXACT not in running:
+    racers = running.racers
+    if not all(name in racers and racers[name].kinds for name in (REFERENCE, EXACT)):
         raise SystemExit(f"{REFERENCE} or {EXACT} is missing: nothing is timed")
-    asked = prompts(VOCABULARY, 8, subject.read, seed=1)
-    texts = {name: running[name].ask("write", asked, subject.written, 1) for name in (REFERENCE, EXACT)}
-    pairs = [
-        one == other
-        for ours, theirs in zip(texts[EXACT], texts[REFERENCE], strict=True)
-        for one, other in zip(ours, theirs, strict=True)
-    ]
-    share = sum(pairs) / len(pairs)
-    say(f"{subject.title}: {share:.1%} of {len(pairs)} tokens are torch's")
-    if share < 0.9:
+    share = racers[EXACT].quality["write"].same_label or 0.0
+    say(f"{share:.1%} of the tokens are torch's")
+    if share < LEAST_ALIKE:
         raise SystemExit(f"{EXACT} writes other texts than {REFERENCE}: nothing is timed")
     return share
 
 
-def take_turns(
-    running: Mapping[str, Process], subject: WritingSubject, texts: int, beams: int, rounds: int
-) -> dict[str, Times]:
-    """Time a call of each in every round, in a new order; a first round is not counted."""
-    taken: dict[str, list[list[float]]] = {name: [] for name in running}
-    draw = random.Random(0)
-    for number in track(range(rounds + 1), f"{subject.title}, {texts} texts, {beams} beams"):
-        asked = prompts(VOCABULARY, texts, subject.read, seed=number)
-        for name in draw.sample(list(running), len(running)):
-            time.sleep(REST_SECONDS)
-            milliseconds = running[name].ask("time", asked, subject.written, beams, 1)
-            if number:
-                taken[name].append(milliseconds)
-    return {name: Times(by_round) for name, by_round in taken.items()}
+def _times(taken: Mapping[str, list[tuple[float, ...]]]) -> dict[str, Times]:
+    return {name: Times([list(calls) for calls in rounds]) for name, rounds in taken.items()}
 
 
 def case_name(name: str, texts: int, beams: int) -> str:
@@ -142,11 +118,10 @@ def tokens_of(case: str) -> int:
 
 def speed_table(tokens: Mapping[str, int], times: Mapping[str, Mapping[str, Times]]) -> str:
     """Lay out tokens a second, in brackets how many times as quick Ortolan int8 is, as Markdown."""
-    names = list(CONTENDERS)
     rows = []
     for case, by_name in times.items():
         cells = []
-        for name in names:
+        for name in NAMES:
             if name not in by_name:
                 cells.append("missing")
                 continue
@@ -154,7 +129,7 @@ def speed_table(tokens: Mapping[str, int], times: Mapping[str, Mapping[str, Time
             ratio = "" if name == OURS else f" ({by_name[OURS].times_as_quick_as(by_name[name]):.2f}x)"
             cells.append(f"{speed:.0f}{ratio}")
         rows.append([_title(case), *cells])
-    return plain_table(["tokens a second", *names], rows)
+    return plain_table(["tokens a second", *NAMES], rows)
 
 
 def _title(case: str) -> str:
