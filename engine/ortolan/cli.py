@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from ortolan.commands import inspect, map, run, tune, verify
+from ortolan.commands import bench, inspect, map, run, tune, verify
 from ortolan.commands.flags import EXAMPLES
 from ortolan.errors import OrtolanError
 from ortolan.version import __version__
@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argpa
     "inspect": (inspect.parser, inspect.act),
     "verify": (verify.parser, verify.act),
     "tune": (tune.parser, tune.act),
+    "bench": (bench.parser, bench.act),
 }
 
 
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("inspect", help="show what an artifact holds and the evidence for it", add_help=False)
     commands.add_parser("verify", help="check every hash and replay the golden inputs", add_help=False)
     commands.add_parser("tune", help="find the best way to run an artifact on this machine", add_help=False)
+    commands.add_parser("bench", help="time it beside itself, beside other tools, and beside before", add_help=False)
     return made
 
 

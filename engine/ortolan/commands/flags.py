@@ -14,6 +14,7 @@ examples:
   ortolan inspect sentiment
   ortolan verify sentiment
   ortolan tune sentiment --budget 2m --report sentiment-tuned
+  ortolan bench sentiment --against torch,optimum --report bench.html
 """
 
 
