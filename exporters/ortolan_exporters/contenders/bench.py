@@ -113,7 +113,7 @@ def race(planned: Plan, write: Callable[[Line], None]) -> None:
         )
         with Race(subject, settings) as found:
             found.prepare(planned.contenders)
-            write(_run(options, subject, found.versions))
+            write(first_line(planned, found.versions))
             if options.provider == "cpu":
                 say("measuring what the machine can do at most")
                 ceilings, missing = measure_ceilings(settings.threads)
@@ -140,8 +140,14 @@ def _own(artifact: Artifact, provider: str) -> tuple[Contender, ...]:
     return own(precisions)
 
 
-def _run(options: Options, subject: Subject, versions: dict[str, dict[str, str]]) -> Run:
-    machine = this_machine()
+def first_line(planned: Plan, versions: dict[str, dict[str, str]]) -> Run:
+    """Say what is run where, for the first line of a record.
+
+    Args:
+        planned: What is raced.
+        versions: Of packages, by the first word of a contender's name.
+    """
+    options, subject, machine = planned.options, planned.subject, this_machine()
     return Run(
         commit=_commit(),
         started=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
