@@ -36,6 +36,7 @@ RECORD = Record(
             quality=Quality(same_label=1.0, difference=0.0),
             tokens=128,
             rows=1,
+            reference="Ortolan int8",
         ),
     ),
     (Missing(subject="", contender="openvino", reason='no wheel for "this" system\n<b>'),),

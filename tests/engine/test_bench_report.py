@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ortolan.bench.charts import LETTER, WIDTH, looks
-from ortolan.bench.findings import front, losses, reference, shape_of, shares, standings, tokens_a_second
+from ortolan.bench.findings import (
+    beside_reference,
+    front,
+    losses,
+    reference,
+    shape_of,
+    shares,
+    standings,
+    tokens_a_second,
+)
 from ortolan.bench.plots import plots
 from ortolan.bench.records import Case, Ceiling, Missing, Quality, Record, Work
 from ortolan.bench.report import html_page, markdown_table, write_csv, write_report
@@ -248,6 +257,21 @@ def test_a_report_cannot_be_written_where_a_file_is(tmp_path: Path):
 )
 def test_the_reference_is_eager_torch_where_there_is_one(names: list[str], chosen: str):
     assert reference(Record(RUN, cases=tuple(map(case, names)))) == chosen
+
+
+def test_a_case_may_name_a_reference_of_its_own():
+    own = {"case": "20 texts", "group": "tokenization", "reference": "library"}
+    cases = (case("eager fp32", 10.0), case("Ortolan", 2.5), case("library", 6.0, **own), case("Ortolan", 3.0, **own))
+    record = Record(RUN, cases=cases)
+    assert [(one.case.case, one.ratio.middle) for one in beside_reference(record, cases)] == [
+        ("1x128", 4.0),
+        ("20 texts", 2.0),
+    ]
+    table = markdown_table(record)
+    assert "| tiny, tokenization, beside library | 20 texts, ms |\n" in table
+    assert "how many times as good as eager fp32, or the one that is named, with" in table
+    assert "How many times as good as library, tokenization: tiny" in [plot.title for plot in plots(record)]
+    assert html_page(record).count('<td class="number">the reference</td>') == 2
 
 
 def test_a_loss_is_beside_the_best_of_this_project():

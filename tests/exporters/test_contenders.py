@@ -297,6 +297,7 @@ def test_an_artifacts_own_precisions_are_raced(capsys: pytest.CaptureFixture[str
     }
     assert {len(one.rounds) for one in cases} == {2}
     assert all(one.quality is not None for one in cases)
+    assert {one.reference for one in cases} == {"Ortolan fp32"}
 
 
 @pytest.mark.integration

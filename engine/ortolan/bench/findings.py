@@ -82,7 +82,7 @@ def subjects(record: Record) -> list[str]:
 
 
 def reference(record: Record) -> str:
-    """Name the contender that all others are compared with.
+    """Name the contender that all others are compared with, but in cases that name one of their own.
 
     Eager PyTorch in fp32 where it was measured, else another of torch's, else the first that is not this project's,
     else the first; "" of an empty record.
@@ -94,6 +94,11 @@ def reference(record: Record) -> str:
                 return name
     others = [name for name in names if not is_own(name)]
     return next(iter(others or names), "")
+
+
+def reference_of(record: Record, case: Case) -> str:
+    """Name the contender that a case is compared with."""
+    return case.reference or reference(record)
 
 
 def shape_of(case: Case) -> tuple[int, int] | None:
@@ -113,12 +118,14 @@ def tokens_a_second(case: Case) -> float | None:
     return shape[0] * shape[1] / (middle * _TIMES[case.unit])
 
 
-def beside_reference(record: Record, cases: Iterable[Case], name: str) -> list[Beside]:
-    """Compare cases with those of one contender; those that can't be are left out, and so are its own."""
-    references = {case.place: case for case in record.cases if case.contender == name}
+def beside_reference(record: Record, cases: Iterable[Case]) -> list[Beside]:
+    """Compare cases with their reference's; those that can't be are left out, and so are its own."""
+    by_name = {(case.place, case.contender): case for case in record.cases}
+    common = reference(record)
     found = []
     for case in cases:
-        other = references.get(case.place)
+        name = case.reference or common
+        other = by_name.get((case.place, name))
         if other is not None and case.contender != name and _are_pairs(case, other):
             found.append(Beside(case, ratio(case, other)))
     return found
@@ -167,10 +174,10 @@ def standings(record: Record, subject: str) -> list[Standing]:
 
     The reference is 1 times as quick as itself.
     """
-    name = reference(record)
     timed = [case for case in record.cases if case.subject == subject and case.group == "latency"]
+    name = reference_of(record, timed[0]) if timed else ""
     speeds: dict[str, list[float]] = {}
-    for beside in beside_reference(record, timed, name):
+    for beside in beside_reference(record, timed):
         speeds.setdefault(beside.case.contender, []).append(beside.ratio.middle)
     if any(case.contender == name for case in timed):
         speeds[name] = [1.0]

@@ -27,7 +27,7 @@ from ortolan.bench.findings import (
     beside_reference,
     contenders,
     front,
-    reference,
+    reference_of,
     shape_of,
     shares,
     standings,
@@ -72,7 +72,7 @@ def plots(record: Record) -> list[Plot]:
             *_latency(subject, cases, look),
             *_throughput(subject, cases, look),
             *_speed_ups(record, subject, cases, look),
-            *_pareto(subject, standings(record, subject), reference(record), look),
+            *_pareto(record, subject, cases, look),
             *_roofline(record, subject, cases, look),
             *_others(subject, cases, look),
         ]
@@ -109,25 +109,27 @@ def _throughput(subject: str, cases: Sequence[Case], look: Mapping[str, Look]) -
 
 
 def _speed_ups(record: Record, subject: str, cases: Sequence[Case], look: Mapping[str, Look]) -> Iterator[Plot]:
-    name = reference(record)
-    for group in GROUPS:
-        sections: dict[str, list[Span]] = {}
-        for beside in beside_reference(record, [case for case in cases if case.group == group], name):
-            ratio = beside.ratio
-            if len(beside.case.rounds) > 1 and ratio.low > 0.0 and ratio.high < math.inf:
-                span = Span(beside.case.contender, ratio.middle, ratio.low, ratio.high)
-                sections.setdefault(beside.case.case, []).append(span)
-        if sections := _ordered(sections, look):
-            yield Plot(
-                f"How many times as good as {name}, {group}: {subject}",
-                "Median over the rounds of the ratio within a round, with its 95 % interval. Right of the dotted line "
-                "is better; an interval that crosses the line tells nothing.",
-                interval_chart(sections, f"times as good as {name}", look),
-            )
+    found: dict[tuple[Group, str], dict[str, list[Span]]] = {}
+    for beside in beside_reference(record, cases):
+        case, ratio = beside.case, beside.ratio
+        if len(case.rounds) > 1 and ratio.low > 0.0 and ratio.high < math.inf:
+            sections = found.setdefault((case.group, reference_of(record, case)), {})
+            sections.setdefault(case.case, []).append(Span(case.contender, ratio.middle, ratio.low, ratio.high))
+    for (group, name), sections in sorted(found.items(), key=lambda one: GROUPS.index(one[0][0])):
+        yield Plot(
+            f"How many times as good as {name}, {group}: {subject}",
+            "Median over the rounds of the ratio within a round, with its 95 % interval. Right of the dotted line "
+            "is better; an interval that crosses the line tells nothing.",
+            interval_chart(_ordered(sections, look), f"times as good as {name}", look),
+        )
 
 
-def _pareto(subject: str, found: Sequence[Standing], name: str, look: Mapping[str, Look]) -> Iterator[Plot]:
-    x_title = f"times as quick as {name}, mean over latencies"
+def _pareto(record: Record, subject: str, cases: Sequence[Case], look: Mapping[str, Look]) -> Iterator[Plot]:
+    timed = [case for case in cases if case.group == "latency"]
+    if not timed:
+        return
+    found = standings(record, subject)
+    x_title = f"times as quick as {reference_of(record, timed[0])}, mean over latencies"
     labels = [(one, one.quality.same_label) for one in found]
     known = [(one, value) for one, value in labels if value is not None]
     if len(known) > 1:

@@ -142,6 +142,7 @@ class Case:
         quality: How right the answers are; None where that was not asked.
         tokens: Tokens of a call, padding left out.
         rows: Texts of a call.
+        reference: Contender that the others of this case are compared with; None for that of the whole record.
     """
 
     group: Group
@@ -156,6 +157,7 @@ class Case:
     quality: Quality | None = None
     tokens: int | None = None
     rows: int | None = None
+    reference: str | None = None
 
     @property
     def place(self) -> tuple[Group, str, str]:
@@ -363,6 +365,7 @@ def _read_case(fields: _Fields) -> Case:
         else Quality(**{name: quality.number(name) for name in _QUALITIES if quality.has(name)}),
         tokens=fields.whole("tokens") if fields.has("tokens") else None,
         rows=fields.whole("rows") if fields.has("rows") else None,
+        reference=fields.text("reference") if fields.has("reference") else None,
     )
 
 

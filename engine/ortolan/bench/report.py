@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ortolan.bench.charts import short
-from ortolan.bench.findings import beside_reference, contenders, losses, reference, subjects
+from ortolan.bench.findings import beside_reference, contenders, losses, reference, reference_of, subjects
 from ortolan.bench.plots import plots
 from ortolan.bench.records import Case, Record
 from ortolan.bench.statistics import Ratio, summarize
@@ -91,7 +91,8 @@ def html_page(record: Record, words: Sequence[str] = ()) -> str:
 def markdown_table(record: Record) -> str:
     """Lay out medians as Markdown, a table for each group and subject, and what is missing below.
 
-    In brackets: how many times as good as the reference, with the 95 % interval.
+    In brackets: how many times as good as the reference, with the 95 % interval. A table whose reference is not that
+    of the whole record names it.
     """
     name = reference(record)
     ratios = _ratios(record)
@@ -102,7 +103,9 @@ def markdown_table(record: Record) -> str:
         by_name: dict[str, dict[str, Case]] = {}
         for case in cases:
             by_name.setdefault(case.contender, {})[case.case] = case
-        head = [f"{subject}, {group}", *(f"{column}, {units[column]}" for column in columns)]
+        others = dict.fromkeys(case.reference for case in cases if case.reference not in (None, name))
+        beside = "".join(f", beside {other}" for other in others)
+        head = [f"{subject}, {group}{beside}", *(f"{column}, {units[column]}" for column in columns)]
         rows = [
             [contender, *(_markdown_cell(by_name[contender].get(column), ratios) for column in columns)]
             for contender in contenders(record)
@@ -110,7 +113,7 @@ def markdown_table(record: Record) -> str:
         ]
         parts.append(_markdown([head, ["---"] * len(head), *rows]))
     if parts:
-        parts.append(f"Medians; in brackets how many times as good as {_cell(name)}, with a 95 % interval.")
+        parts.append(f"Medians; in brackets how many times as good as {_cell(_named(record))}, with a 95 % interval.")
     if record.missing:
         lines = [[one.contender, one.subject or "all", one.reason] for one in record.missing]
         parts.append(_markdown([["missing", "of", "why"], ["---"] * 3, *lines]))
@@ -123,25 +126,25 @@ def write_csv(record: Record, path: Path) -> None:
     Raises:
         ConfigError: It can't be written.
     """
-    ratios, name = _ratios(record), reference(record)
+    ratios = _ratios(record)
     try:
         with path.open("w", encoding="utf-8", newline="") as stream:
             rows = csv.writer(stream)
             rows.writerow(COLUMNS)
-            rows.writerows(_csv_row(case, ratios.get(id(case)), name) for case in record.cases)
+            for case in record.cases:
+                rows.writerow(_csv_row(case, ratios.get(id(case)), reference_of(record, case)))
     except OSError as error:
         raise _not_written(path, error) from error
 
 
 def _sections(record: Record, words: Sequence[str]) -> Iterator[str]:
     run = record.run
-    name = reference(record)
     count = f"{run.threads} thread{'s' * (run.threads != 1)}"
     machine = f"{run.processor}, {count}, {run.system}. {run.started}, commit {run.commit}."
     yield f'<p class="soft">{escaped(machine)}</p>'
     yield (
         "<p>All contenders had the same inputs and threads, and took turns round by round, so that slow minutes of the "
-        f"machine hit all of them. Ratios are against {escaped(name)}, within rounds; above 1 is better.</p>"
+        f"machine hit all of them. Ratios are against {escaped(_named(record))}, within rounds; above 1 is better.</p>"
     )
     if words:
         yield _section("Where the time goes", "".join(f"<p>{escaped(line)}</p>" for line in words))
@@ -194,13 +197,13 @@ def _all(record: Record, subject: str) -> str:
                 case.contender,
                 _shown(case),
                 short(summary.p95),
-                "" if ratio is None else _interval(ratio, case),
+                _beside(case, ratio, reference_of(record, case)),
                 _quality(case),
                 f"{summary.num_rounds}, {summary.num_samples}",
                 f"{case.load_average:.1f}",
             ]
         )
-    head = ["case", "contender", "median", "p95", f"beside {reference(record)}", "answers", "rounds, samples", "load"]
+    head = ["case", "contender", "median", "p95", "beside the reference", "answers", "rounds, samples", "load"]
     return _table(head, rows, {2, 3, 4, 6, 7})
 
 
@@ -261,7 +264,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: set[int]
 
 def _ratios(record: Record) -> Mapping[int, Ratio]:
     """Ratios to the reference by the id of the case, of those that have one."""
-    return {id(one.case): one.ratio for one in beside_reference(record, record.cases, reference(record))}
+    return {id(one.case): one.ratio for one in beside_reference(record, record.cases)}
 
 
 def _by_group(record: Record) -> dict[tuple[str, str], list[Case]]:
@@ -279,6 +282,18 @@ def _interval(ratio: Ratio, case: Case) -> str:
     if len(case.rounds) == 1:
         return f"{ratio.middle:.2f} (one round)"
     return f"{ratio.middle:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _named(record: Record) -> str:
+    """Name the reference of a record, and say where there are others."""
+    own = any(case.reference not in (None, reference(record)) for case in record.cases)
+    return reference(record) + ", or the one that is named" * own
+
+
+def _beside(case: Case, ratio: Ratio | None, name: str) -> str:
+    if ratio is not None:
+        return _interval(ratio, case)
+    return "the reference" if case.contender == name else ""
 
 
 def _quality(case: Case) -> str:

@@ -141,8 +141,12 @@ class Race:
     def run(self, heat: Heat) -> list[Case]:
         """Time one case, and say for each contender that could do it what came of it."""
         taken = self.turns(heat)
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-        return [_case(self._subject, heat, self.racers[name], rounds, load) for name, rounds in taken.items()]
+        load = load_average()
+        named = _reference([self.racers[name] for name in taken])
+        found = [_case(self._subject, heat, self.racers[name], rounds, load) for name, rounds in taken.items()]
+        if named is None or named.contender.name == REFERENCE:
+            return found
+        return [replace(case, reference=named.contender.name) for case in found]
 
     def turns(self, heat: Heat) -> dict[str, list[Samples]]:
         """Time one case.
@@ -284,6 +288,11 @@ class Race:
             kind=kind,
             provider=settings.provider,
         )
+
+
+def load_average() -> float:
+    """How many threads wanted to run, in the mean over the last minute; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def heats(subject: Subject, written: int = WRITTEN) -> list[Heat]:
