@@ -5,16 +5,18 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 TEST_ENV := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false
+SUITE := $(TEST_ENV) $(PY) -m pytest -s benchmarks/suite --benchmark-columns=min,median,max,rounds
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow check bench bench-full clean
 
 help:
 	@echo "make demo       export, quantize and run the model in models/, and print what it cost and what it gained"
 	@echo "make test       the tests that need no GPU and are quick"
 	@echo "make test-slow  the slow tests"
 	@echo "make check      formatting, lint and types"
-	@echo "make bench      the latency benchmark"
+	@echo "make bench      the benchmark suite, quick: writes benchmarks/out/bench/report.html"
+	@echo "make bench-full all of the suite: every model, and every other tool, for which it makes environments"
 	@echo "make clean      remove caches and build outputs (.venv stays: remove it with rm -rf .venv)"
 	@echo "Each installs into .venv first, once. PYTHON=/path/to/python3 picks the Python that it is made with."
 
@@ -33,7 +35,10 @@ check: $(STAMP)
 	$(PY) -m mypy
 
 bench: $(STAMP)
-	$(PY) -m benchmarks.encoder_latency
+	$(SUITE)
+
+bench-full: $(STAMP)
+	$(SUITE) --full
 
 clean:
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .benchmarks benchmarks/out build dist
@@ -56,10 +61,10 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "$(VENV) was made with a Python older than 3.10. Remove it (rm -rf $(VENV)) and try again." >&2; exit 1; }
 	@for d in $(VENV)/lib/python3*/site-packages/*.dist-info; do \
 	  if [ -d "$$d" ] && [ ! -f "$$d/RECORD" ]; then rm -rf "$$d"; fi; done
-	@echo "Installing ortolan[cpu,export,dev] into $(VENV): minutes the first time."
+	@echo "Installing ortolan[cpu,export,dev,bench] into $(VENV): minutes the first time."
 	@$(PY) -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' || \
 	  echo "torch is large: on Linux pip takes the CUDA build, several GB. For its CPU build, stop here, install" \
 	    "torch 2.13.0 into $(VENV) as PyTorch's install page says, and run make again."
 	@$(PY) -m pip install -q --disable-pip-version-check 'pip>=22.3'
-	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,export,dev]'
+	@$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,export,dev,bench]'
 	@touch $@

@@ -1,6 +1,6 @@
-"""Puts the numbers of the records in benchmarks/records/ into the README: tables are made, never typed.
+"""Puts the numbers of the records in benchmarks/records/ into the README: tables and plots are made, never typed.
 
-cp benchmarks/out/*.json benchmarks/records/ && python -m benchmarks.report
+cp benchmarks/out/*.json benchmarks/out/bench.jsonl benchmarks/records/ && python -m benchmarks.report
 """
 
 from __future__ import annotations
@@ -26,27 +26,37 @@ from benchmarks.engine_overhead import overhead_table
 from benchmarks.peer_tables import Likeness, Result, race_table, verdict
 from benchmarks.peers import OURS, RIVALS
 from benchmarks.real_quality import quality_table
+from benchmarks.suite.summary import speed_plot, summary_table
 from benchmarks.tables import table
 from benchmarks.writing_load import load_lines
 from benchmarks.writing_memory import PLOT as WRITING_PLOT
 from benchmarks.writing_memory import formula_line
 from benchmarks.writing_memory import memory_line as writing_line
 from benchmarks.writing_speed import speed_table
+from ortolan.bench.records import read_record
 from ortolan.timing import Times
 
 RECORDS = Path(__file__).parent / "records"
+SUITE = RECORDS / "bench.jsonl"
+SUITE_PLOT = Path(__file__).parents[1] / "docs" / "bench.svg"
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- numbers: made by benchmarks/report.py -->", "<!-- end of numbers -->"
 
 
 def main() -> int:
-    """Rewrite the part of the README between the two marks."""
-    text = README.read_text(encoding="utf-8")
+    """Rewrite the part of the README between the two marks, and the plot that it shows."""
+    README.write_text(with_numbers(README.read_text(encoding="utf-8")), encoding="utf-8")
+    if SUITE.is_file():
+        SUITE_PLOT.write_text(speed_plot(read_record(SUITE)), encoding="utf-8")
+    return 0
+
+
+def with_numbers(text: str) -> str:
+    """Put what the records say between the two marks of a text."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    parts = [part() for name, part in PARTS.items() if (RECORDS / f"{name}.json").is_file()]
-    README.write_text(before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
-    return 0
+    parts = [part() for name, part in PARTS.items() if any(RECORDS.glob(f"{name}.json*"))]
+    return before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after
 
 
 def read(name: str) -> dict[str, Any]:
@@ -229,11 +239,29 @@ def writing_memory() -> str:
     return f"{line} [Plot](docs/{WRITING_PLOT.name}). {formula}\n\n{source(record)}"
 
 
+def suite() -> str:
+    """What the whole suite found, in short."""
+    record = read_record(SUITE)
+    run = record.run
+    head = (
+        "The suite, all in one run, the contenders of a case taking turns: medians, and how many times as good as the "
+        f"reference, with 95 % intervals ([plot](docs/{SUITE_PLOT.name})):"
+    )
+    lost = len({line.contender for line in record.missing if not line.subject})
+    tail = (
+        f"`make bench{'-full' * (run.settings['suite'] == 'full')}`, record `benchmarks/records/{SUITE.name}`: "
+        f"{run.processor}, {run.threads} cores of a shared machine, {run.settings['rounds']} rounds; "
+        f"{lost} contenders were left out, the record says why."
+    )
+    return f"{head}\n\n{summary_table(record)}\n\n{tail}"
+
+
 def _is_of(case: str, model: str) -> bool:
     return case.startswith(f"{model} ")
 
 
 PARTS = {
+    "bench": suite,
     "demo": default_model,
     "encoder_latency": distilbert,
     "peers": peers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,29 @@ def first_line(planned: Plan, versions: dict[str, dict[str, str]]) -> Run:
         planned: What is raced.
         versions: Of packages, by the first word of a contender's name.
     """
-    options, subject, machine = planned.options, planned.subject, this_machine()
+    options, subject = planned.options, planned.subject
+    settings = {
+        "model": subject.name,
+        "task": subject.task,
+        "provider": options.provider,
+        "against": list(options.against),
+        "rounds": options.rounds,
+        "calls": CALLS,
+        "rest_seconds": REST_SECONDS,
+        "written_tokens": WRITTEN,
+        "texts": len(subject.texts),
+    }
+    return run_here(settings, versions)
+
+
+def run_here(settings: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]) -> Run:
+    """Say with what a run is made that begins now, on this machine.
+
+    Args:
+        settings: What was chosen.
+        versions: Of packages, by the word or words with which a contender's name begins.
+    """
+    machine = this_machine()
     return Run(
         commit=_commit(),
         started=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -156,17 +178,7 @@ def first_line(planned: Plan, versions: dict[str, dict[str, str]]) -> Run:
         threads=machine.num_threads,
         system=machine.system,
         versions=versions,
-        settings={
-            "model": subject.name,
-            "task": subject.task,
-            "provider": options.provider,
-            "against": list(options.against),
-            "rounds": options.rounds,
-            "calls": CALLS,
-            "rest_seconds": REST_SECONDS,
-            "written_tokens": WRITTEN,
-            "texts": len(subject.texts),
-        },
+        settings=settings,
     )
 
 

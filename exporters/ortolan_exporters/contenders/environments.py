@@ -19,6 +19,8 @@ from ortolan.progress import say
 
 PACKAGE = "ortolan_exporters.contenders"
 FOLDER = Path(__file__).resolve().parent
+INSTALLED = "requirements.txt"
+"""In an environment: the list that it was made of."""
 
 
 class InstallError(Exception):
@@ -47,18 +49,39 @@ def python_of(program: str) -> Path:
     Raises:
         InstallError: Something it needs can't be installed here.
     """
-    wanted = file_of(program).with_suffix(".txt")
+    wanted = _list_of(program)
     if not wanted.exists():
         return Path(sys.executable)
-    folder = (cache_folder() / "environments" / wanted.stem).absolute()
+    folder = _folder_of(wanted)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    installed = folder / "requirements.txt"  # written last: an interrupted install starts again
-    if not installed.exists() or _packages(installed) != _packages(wanted):
+    if not is_ready(program):
         say(f"making an environment for {wanted.stem} in {folder}: minutes, once")
         _call(sys.executable, "-m", "venv", "--clear", str(folder))
         _call(str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(wanted))
-        shutil.copyfile(wanted, installed)
+        shutil.copyfile(wanted, folder / INSTALLED)  # last: an interrupted install starts again
     return python
+
+
+def is_ready(program: str) -> bool:
+    """Whether `python_of` has nothing to install for a program."""
+    wanted = _list_of(program)
+    installed = _folder_of(wanted) / INSTALLED
+    return not wanted.exists() or (installed.exists() and _packages(installed) == _packages(wanted))
+
+
+def pinned_versions(program: str) -> dict[str, str]:
+    """Read from a program's list the versions that it asks for; nothing where it has no list."""
+    wanted = _list_of(program)
+    pins = (line.partition("==") for line in (_packages(wanted) if wanted.exists() else ()))
+    return {package: version for package, _, version in pins if version}
+
+
+def _list_of(program: str) -> Path:
+    return file_of(program).with_suffix(".txt")
+
+
+def _folder_of(wanted: Path) -> Path:
+    return (cache_folder() / "environments" / wanted.stem).absolute()
 
 
 def main() -> int:

@@ -1,0 +1,44 @@
+"""Question: how long does a bare call of a model that reads take, by length and by batch, beside other tools?
+
+Expected: Ortolan int8 is the quickest or next to OpenVINO's static int8, several times as quick as eager PyTorch.
+Full runs add the other tasks, more shapes, and tools whose environments have to be made first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from benchmarks.peer_models import HELD_OUT, texts_of
+from benchmarks.suite.races import Raced
+from benchmarks.suite.session import Suite
+from benchmarks.suite.subjects import BY_TASK, CLASSIFIERS
+from benchmarks.suite.tools import names
+from ortolan_exporters.contenders.registry import READING
+
+full = pytest.mark.full
+MODELS = {**CLASSIFIERS, **BY_TASK}
+SHAPES = ((1, 16), (1, 128), (8, 128))
+MORE_SHAPES = ((1, 8), (1, 32), (1, 64), (1, 256), (8, 32), (32, 128))
+NUM_COMPARED = 100
+CONTENDERS = dict.fromkeys(name for task in READING for name in names("forward", task))
+
+
+@pytest.fixture(scope="module", params=[*CLASSIFIERS, *(pytest.param(task, marks=full) for task in BY_TASK)])
+def raced(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Raced]:
+    """Race one model."""
+    model = MODELS[request.param]
+    # questions need contexts, and masks a mask: those that come with Ortolan have them
+    texts = texts_of(HELD_OUT, NUM_COMPARED) if model.task == "text-classification" else ()
+    with suite.race(model, "forward", shapes=(*SHAPES, *MORE_SHAPES), texts=texts) as raced:
+        yield raced
+
+
+@pytest.mark.parametrize("contender", CONTENDERS)
+@pytest.mark.parametrize("shape", [*SHAPES, *(pytest.param(shape, marks=full) for shape in MORE_SHAPES)], ids=str)
+def test_bare_call(
+    raced: Raced, show_raced: Callable[[Raced, str, str], None], shape: tuple[int, int], contender: str
+) -> None:
+    """Time a call of so many texts of so many tokens."""
+    show_raced(raced, "{}x{}".format(*shape), contender)
