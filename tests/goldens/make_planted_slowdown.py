@@ -3,8 +3,8 @@
     python -m tests.goldens.make_planted_slowdown
 
 Each is a run of its own, as `ortolan bench DIR --against torch --rounds 41` makes it, of one shape. The slower session
-takes a fifth longer (`benchmarks/workers/slow_session.py`). A quarter of an hour; the two kinds of run take turns, so that both
-see the same hours of a shared machine.
+takes a fifth longer (`benchmarks/workers/slow_session.py`). A quarter of an hour; the two kinds of run take turns, so
+that both see the same hours of a shared machine.
 """
 
 from __future__ import annotations
