@@ -13,7 +13,7 @@ from benchmarks.suite import tools
 from benchmarks.suite.races import CLOCK, Raced, seconds_of
 from benchmarks.suite.session import FULL_ROUNDS, QUICK_ROUNDS, Suite
 from ortolan.bench.ceilings import measure_ceilings
-from ortolan.bench.records import Case, Line, RecordWriter, read_record
+from ortolan.bench.records import Case, RecordWriter, read_record
 from ortolan.bench.report import write_report
 from ortolan.session.processors import usable_threads
 from ortolan_exporters.contenders.bench import run_here
@@ -53,11 +53,12 @@ def suite(pytestconfig: pytest.Config) -> Iterator[Suite]:
     with RecordWriter(path) as writer:
         settings = {"suite": MARK if is_full else "quick", "rounds": rounds}
         writer.write(run_here(settings, tools.versions(others)))
-        for line in missing:
+        ceilings, lacking = measure_ceilings(usable_threads())
+        for line in (*ceilings, *missing, *lacking):
             writer.write(line)
-        _write_ceilings(writer.write)
         yield Suite(is_full, rounds, others, writer.write)
-        _write_ceilings(writer.write)  # again: the machine may have been in a slow minute
+        for line in measure_ceilings(usable_threads())[0]:  # again: the machine may have been in a slow minute
+            writer.write(line)
     write_report(read_record(path), path.with_suffix(""))
 
 
@@ -104,9 +105,3 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     page = config.getoption("--record").with_suffix("") / "report.html"
     if spent:
         terminalreporter.write_line(f"{sum(spent.values()):7.1f} s  in all; the page: {page}")
-
-
-def _write_ceilings(write: Callable[[Line], None]) -> None:
-    ceilings, missing = measure_ceilings(usable_threads())
-    for line in (*ceilings, *missing):
-        write(line)

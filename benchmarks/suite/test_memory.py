@@ -14,7 +14,7 @@ from benchmarks.suite.subjects import CLASSIFIERS
 from ortolan.progress import track
 
 REFERENCE = "transformers fp32"
-COUNTS = {"first answer": 1, "300 texts": 300}
+COUNTS = {"first answer": 1, "100 texts": 100}
 ROUNDS = 3  # memory is no matter of luck
 OWN = 'import ortolan; pipe = ortolan.pipeline("sentiment-analysis", sys.argv[1], precision="{}")'
 TORCH = (

@@ -195,6 +195,11 @@ def test_an_empty_record_makes_a_page_that_says_so():
     assert markdown_table(Record(RUN)) == "\n"
 
 
+def test_many_subjects_are_counted_in_the_title():
+    cases = tuple(case("eager", subject=name) for name in "abcde")
+    assert "<title>Benchmark of a; b; c; and 2 more</title>" in html_page(Record(RUN, cases=cases))
+
+
 def test_nothing_carried_is_drawn_as_nothing():
     record = Record(RUN, cases=tuple(case(name, 0.0, group="load", unit="req/s", better="more") for name in "ab"))
     assert ET.fromstring(plots(record)[-1].svg) is not None

@@ -77,7 +77,7 @@ def html_page(record: Record, words: Sequence[str] = ()) -> str:
         record: What was measured.
         words: What a profile says, a sentence each.
     """
-    title = f"Benchmark of {', '.join(subjects(record)) or 'nothing'}"
+    title = f"Benchmark of {_listed(subjects(record))}"
     style = f"{PAGE_STYLE}@media screen and (prefers-color-scheme: dark) {{\n{DARK_PAGE_STYLE}}}\n"
     style += f"@media print {{\n{PRINT_STYLE}}}\n"
     head = (
@@ -156,6 +156,12 @@ def _sections(record: Record, words: Sequence[str]) -> Iterator[str]:
     yield _section("Missing", _missing(record))
     yield _section("Limits of this machine", _ceilings(record))
     yield _section("Made with", _made_with(record), is_long=True)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name a few, and count the rest."""
+    shown = "; ".join(names[:3]) or "nothing"
+    return shown if len(names) <= 3 else f"{shown}; and {len(names) - 3} more"
 
 
 def _section(title: str, content: str, *, is_long: bool = False) -> str:
