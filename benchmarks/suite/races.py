@@ -57,6 +57,7 @@ class Raced:
     settings: Settings
     write: Callable[[Line], None]
     _found: dict[str, list[Case]] = field(default_factory=dict)
+    _race: Race = field(init=False)
 
     def __enter__(self) -> Raced:
         self._race = Race(self.subject, self.settings)

@@ -57,7 +57,7 @@ def cases(request: pytest.FixtureRequest, suite: Suite, running: Mapping[str, Pr
         for name in random.Random(number).sample(list(taken), len(taken)):
             latencies = turn(running[name], _play(rate, number, texts)).latencies
             if all(map(math.isfinite, latencies)):
-                taken[name].append(tuple(latencies))
+                taken[name].append(tuple(round(latency, 3) for latency in latencies))  # no clock tells more
             else:
                 del taken[name]
                 suite.lose(title, name, f"at {rate} requests a second half of the answers are a second late or more")
