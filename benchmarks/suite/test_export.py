@@ -28,6 +28,9 @@ from ortolan_exporters.contenders.serving import Feed, Job
 from ortolan_exporters.contenders.subject import open_subject
 
 QUICK_ROUNDS, FULL_ROUNDS = 1, 5
+QUICK = ("Ortolan int8", "ONNX Runtime fp32", "optimum int8, per channel", "OpenVINO int8")
+"""Who is asked in quick runs: one of each tool."""
+
 REFERENCE = "ONNX Runtime fp32"
 """Runs what torch's own exporter writes."""
 
@@ -40,10 +43,10 @@ def cases(request: pytest.FixtureRequest, suite: Suite, tmp_path_factory: pytest
     model = CLASSIFIERS[request.param]
     feeds = open_subject(model.artifact).feeds(texts_of(CALIBRATION, NUM_CALIBRATION), rows=1)
     taken: dict[str, list[tuple[float]]] = {}
+    able = set(names("forward", model.task) if suite.is_full else QUICK)
     contenders = {
         one.name: one for one in (*suite.others, *own(PRECISIONS)) if one.makers or one.program == OWN_PROGRAM
     }
-    able = set(names("forward", model.task))
     for number in range(min(suite.rounds, FULL_ROUNDS if suite.is_full else QUICK_ROUNDS)):
         for name in random.Random(number).sample(list(contenders), len(contenders)):
             if name not in able:
@@ -74,7 +77,7 @@ def cases(request: pytest.FixtureRequest, suite: Suite, tmp_path_factory: pytest
 @pytest.mark.parametrize("contender", names("forward", "text-classification"))
 def test_making(cases: list[Case], show: Callable[[Sequence[Case], str, str], None], contender: str) -> None:
     """Time what comes before the first answer, once."""
-    show(cases, contender, "it makes no files, or could not")
+    show(cases, contender, "it makes no files, could not, or is left to full runs")
 
 
 def _seconds(contender: Contender, checkpoint: Path, folder: Path, feeds: list[Feed]) -> float:
