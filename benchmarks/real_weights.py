@@ -1,8 +1,8 @@
 """Question: which real models do we measure on, and where do they come from?
 
-Expected: four checkpoints, each made of a package that pip can fetch, each giving answers that are known of it: with
-transformers, and exported in fp32 with `ortolan.pipeline`. The fifth, models/sentiment-minilm, is part of the
-repository.
+Expected: six checkpoints, each made of a package that pip can fetch, each giving answers that are known of it: with
+transformers, and exported in fp32 with `ortolan.pipeline`. models/sentiment-minilm is part of the
+repository, and models/pronunciation-t5 is trained by its script.
 
     python -m benchmarks.real_weights [-o FOLDER]
 
@@ -19,8 +19,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,8 @@ from numpy.typing import NDArray
 
 import ortolan
 from benchmarks import real_texts
+from benchmarks.real_checkpoints import RealModel, expect, load_module, load_tokenizer, save_module, write_json
+from benchmarks.real_writers import WRITERS
 from benchmarks.record import OUT
 from ortolan.errors import OrtolanError
 from ortolan.manifest import MANIFEST_NAME
@@ -54,27 +55,6 @@ RXNFP_TOKEN = (
     r"(\%\([0-9]{3}\)|\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\||\(|\)|\.|=|#|-|\+|\\|\/|:|~|@|\?|>>?|\*|\$"
     r"|\%[0-9]{2}|[0-9])"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RealModel:
-    """A checkpoint that can be made anywhere pip works.
-
-    Attributes:
-        package: Name and version of the package that brings the weights, `name==version`.
-        inside: Folder within the package.
-        build: Makes the checkpoint: from the folder of the package, into an empty one.
-        check: Compares its answers with known ones, and returns them in words; raises CheckpointError if one is off.
-        task: What `ortolan.pipeline` serves with it.
-        ask: As `check`, of the answers of that pipeline.
-    """
-
-    package: str
-    inside: str
-    build: Callable[[Path, Path], None]
-    check: Callable[[Path], str]
-    task: str
-    ask: Callable[[Pipeline, Path], str]
 
 
 def main() -> int:
@@ -197,7 +177,7 @@ SENTENCES = ["A man is eating food.", "Someone is having a meal.", "The stock ma
 
 def check_minilm(folder: Path) -> str:
     """Compare the cosines of two pairs of sentences."""
-    module, tokenizer = _load(transformers.AutoModel, folder), _tokenizer(folder, real_texts.sentences())
+    module, tokenizer = load_module(transformers.AutoModel, folder), load_tokenizer(folder, real_texts.sentences())
     encoded = tokenizer(SENTENCES, padding=True, return_tensors="pt")
     with torch.inference_mode():
         hidden = module(**encoded).last_hidden_state
@@ -214,8 +194,8 @@ def ask_minilm(pipe: Pipeline, folder: Path) -> str:
 
 def _expect_cosines(folder: Path, found: Sequence[float]) -> str:
     near, far = found
-    _expect(folder, "cosine to a paraphrase", near, 0.689)
-    _expect(folder, "cosine to another subject", far, -0.004)
+    expect(folder, "cosine to a paraphrase", near, 0.689)
+    expect(folder, "cosine to another subject", far, -0.004)
     return f"cosines {near:.3f} and {far:.3f}"
 
 
@@ -226,10 +206,10 @@ def build_tagger(source: Path, target: Path) -> None:
         vocab_size=28996, id2label=labels, label2id={label: index for index, label in labels.items()}
     )
     state = dequantized_state(onnx.load(source / "tagger.onnx"))
-    _save(transformers.DistilBertForTokenClassification, config, state, target)
+    save_module(transformers.DistilBertForTokenClassification, config, state, target)
     shutil.copy(source / "tokenizer.json", target)
     settings = {"tokenizer_class": "DistilBertTokenizer", "do_lower_case": False, "model_max_length": 512}
-    _write_json(target / "tokenizer_config.json", settings | SPECIAL_TOKENS)
+    write_json(target / "tokenizer_config.json", settings | SPECIAL_TOKENS)
 
 
 def dequantized_state(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
@@ -264,19 +244,19 @@ WRONG_TAGS = ["$REPLACE_There", "$KEEP", "$KEEP", "$KEEP", "$KEEP"]
 
 def check_tagger(folder: Path) -> str:
     """Compare the tag of one wrong word, and of the right ones beside it."""
-    module = _load(transformers.AutoModelForTokenClassification, folder)
-    tokenizer = _tokenizer(folder, real_texts.damaged_sentences())
+    module = load_module(transformers.AutoModelForTokenClassification, folder)
+    tokenizer = load_tokenizer(folder, real_texts.damaged_sentences())
     with torch.inference_mode():
         ids = module(**tokenizer(WRONG, return_tensors="pt")).logits[0].argmax(-1).tolist()
     tags = [module.config.id2label[index] for index in ids[1:-1]]
-    _expect(folder, f"tags of '{WRONG}'", tags, WRONG_TAGS)
+    expect(folder, f"tags of '{WRONG}'", tags, WRONG_TAGS)
     return f"'Their' is tagged {tags[0]}"
 
 
 def ask_tagger(pipe: Pipeline, folder: Path) -> str:
     """Compare the same tags, and the words that they are of."""
     found = [(WRONG[one["start"] : one["end"]], one["entity"]) for one in pipe(WRONG)]
-    _expect(folder, f"tags of '{WRONG}'", found, list(zip(WRONG.split(), WRONG_TAGS, strict=True)))
+    expect(folder, f"tags of '{WRONG}'", found, list(zip(WRONG.split(), WRONG_TAGS, strict=True)))
     return f"{found[0][0]!r} is tagged {found[0][1]}"
 
 
@@ -285,7 +265,7 @@ def build_smiles(head: Any, pattern: str, source: Path, target: Path) -> None:
     state = torch.load(source / "pytorch_model.bin", map_location="cpu", weights_only=True)
     # parts of the pretraining that filling masks has no use for
     state = {name: value for name, value in state.items() if not re.search(r"pooler|seq_relationship", name)}
-    _save(head, head.config_class.from_pretrained(source), state, target)
+    save_module(head, head.config_class.from_pretrained(source), state, target)
     words = (source / "vocab.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=smiles_tokenizer(words, pattern),
@@ -324,12 +304,12 @@ REACTION = "CC(=[MASK])O.CO>>CC(=O)OC"
 def check_smiles(pattern: str, folder: Path) -> str:
     """Compare the atom put in for a mask, and ids with those of the expression and the vocabulary themselves."""
     texts = [text.replace(real_texts.MASK, atom) for text, atom in real_texts.masked_reactions()]
-    tokenizer = _tokenizer(folder, texts)
+    tokenizer = load_tokenizer(folder, texts)
     for text in texts:
         found = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
-        _expect(folder, f"tokens of {text}", found, ["[CLS]", *re.findall(pattern, text), "[SEP]"])
+        expect(folder, f"tokens of {text}", found, ["[CLS]", *re.findall(pattern, text), "[SEP]"])
     encoded = tokenizer(REACTION, return_tensors="pt")
-    module = _load(transformers.AutoModelForMaskedLM, folder)
+    module = load_module(transformers.AutoModelForMaskedLM, folder)
     with torch.inference_mode():
         probs = module(**encoded).logits.softmax(-1)[encoded["input_ids"] == tokenizer.mask_token_id][0]
     return _expect_oxygen(folder, tokenizer.convert_ids_to_tokens(int(probs.argmax())), float(probs.max()))
@@ -342,53 +322,9 @@ def ask_smiles(pipe: Pipeline, folder: Path) -> str:
 
 
 def _expect_oxygen(folder: Path, atom: str, prob: float) -> str:
-    _expect(folder, "atom of the mask", atom, "O")
-    _expect(folder, "its probability", prob, 1.0, tolerance=0.01)
+    expect(folder, "atom of the mask", atom, "O")
+    expect(folder, "its probability", prob, 1.0, tolerance=0.01)
     return f"the mask is filled with {atom}, p {prob:.4f}"
-
-
-def _save(head: Any, config: Any, state: Mapping[str, torch.Tensor], target: Path) -> None:
-    """Put weights into a module and save it; none may be missing or left over."""
-    module, report = head.from_pretrained(None, config=config, state_dict=dict(state), output_loading_info=True)
-    _expect_complete(target, report)
-    module.save_pretrained(target)
-
-
-def _load(head: Any, folder: Path) -> Any:
-    transformers.utils.logging.disable_progress_bar()
-    module, report = head.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    _expect_complete(folder, report)
-    return module.eval()
-
-
-def _tokenizer(folder: Path, texts: Sequence[str]) -> Any:
-    """Load the tokenizer as transformers does, after checking that its ids are those of tokenizer.json alone."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    alone = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    alone.no_padding()
-    alone.no_truncation()
-    for text in texts:
-        _expect(folder, f"ids of {text!r}", tokenizer(text)["input_ids"], alone.encode(text).ids)
-    return tokenizer
-
-
-def _expect_complete(folder: Path, report: Mapping[str, Any]) -> None:
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        _expect(folder, kind.replace("_", " "), sorted(report[kind]), [])
-
-
-def _expect(folder: Path, what: str, found: Any, expected: Any, *, tolerance: float = 0.001) -> None:
-    same = abs(found - expected) <= tolerance if isinstance(expected, float) else found == expected
-    if not same:
-        raise CheckpointError(
-            f"{what} of '{folder.name}' checked",
-            f"got {found} where {expected} is known",
-            f"remove {folder}, run again",
-        )
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _smiles_model(package: str, inside: str, head: Any, pattern: str) -> RealModel:
@@ -426,6 +362,7 @@ MODELS = {
     "smiles-bert": _smiles_model(
         "rxnfp==0.1.0", "rxnfp/models/transformers/bert_pretrained", transformers.BertForMaskedLM, RXNFP_TOKEN
     ),
+    **WRITERS,
 }
 """Every model by its name."""
 
