@@ -27,6 +27,7 @@ from benchmarks.record import OUT, print_environment, write_record
 from benchmarks.tables import plain_table
 from ortolan.batch.lists import plan_batches
 from ortolan.config import Precision
+from ortolan.manifest import MANIFEST_NAME
 from ortolan.progress import say, track
 from ortolan_exporters import choose, export
 from ortolan_exporters.data import read_texts
@@ -73,13 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(name: str, case: Case) -> dict[str, Any]:
     """Export a model in every precision, and compare each with fp32."""
     folder = OUT / "real-artifacts" / name
-    refused = {} if (folder / "ortolan.json").is_file() else make(folder, name, case)
+    refused = make(folder, case.checkpoint(), case.task, case.calibration(), PRECISIONS, case.eval_data)
     artifact = ortolan.Artifact.open(folder)
     exact = ortolan.Model.load(folder, provider="cpu", precision="fp32")
     found: dict[str, Any] = {}
     for precision in REDUCED:
         if precision not in artifact.manifest.precisions:
-            found[precision] = {"refused": refused.get(precision, "at an earlier run")}
+            found[precision] = {"refused": refused[precision]}
             continue
         if precision == "fp16":  # no CPU session: what the export measured is all there is
             found[precision] = {}
@@ -94,25 +95,43 @@ def measure(name: str, case: Case) -> dict[str, Any]:
     return found
 
 
-def make(folder: Path, name: str, case: Case) -> dict[str, str]:
-    """Export every precision that passes the gate.
+def make(
+    folder: Path,
+    source: Path,
+    task: str,
+    calibration: Sequence[str],
+    precisions: Sequence[Precision],
+    eval_data: Path | None = None,
+) -> dict[str, str]:
+    """Export every precision that passes the gate, unless that is done.
+
+    Args:
+        folder: The artifact; beside it lie the texts of the export, and what the gate said.
+        source: The checkpoint.
+        task: What it is exported for.
+        calibration: Texts that the export may see.
+        precisions: Which to make.
+        eval_data: Labelled texts that decide.
 
     Returns:
-        Those that do not, with the reason.
+        Those that do not pass, with the reason.
     """
-    calibration = folder.parent / f"{name}.jsonl"
-    calibration.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"text": text}) for text in case.calibration()]
-    calibration.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    source, wanted, refused = case.checkpoint(), list(PRECISIONS), {}
-    while True:
+    texts, refusals = (folder.with_name(f"{folder.name}{end}") for end in (".jsonl", "-refused.json"))
+    if (folder / MANIFEST_NAME).is_file():
+        kept: dict[str, str] = json.loads(refusals.read_text(encoding="utf-8"))
+        return kept
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in calibration), encoding="utf-8")
+    wanted, refused = list(precisions), {}
+    while not (folder / MANIFEST_NAME).is_file():
         try:
-            export(source, folder, case.task, precisions=wanted, calibration=calibration, eval_data=case.eval_data)
-            return refused
+            export(source, folder, task, precisions=wanted, calibration=texts, eval_data=eval_data)
         except ToleranceError as error:
             [failed] = [precision for precision in wanted if error.asked.startswith(f"{precision} of ")]
-            refused[failed] = error.found
+            refused[str(failed)] = error.found
             wanted.remove(failed)
+    refusals.write_text(json.dumps(refused), encoding="utf-8")
+    return refused
 
 
 def quality_table(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

