@@ -25,6 +25,7 @@ from benchmarks.engine_memory import memory_line
 from benchmarks.engine_overhead import overhead_table
 from benchmarks.peer_tables import Likeness, Result, race_table, verdict
 from benchmarks.peers import OURS, RIVALS
+from benchmarks.real_generation import generation_table
 from benchmarks.real_quality import quality_table
 from benchmarks.suite.summary import speed_plot, summary_table
 from benchmarks.tables import table
@@ -129,6 +130,16 @@ def quality() -> str:
     """What each precision costs on real weights."""
     record = read("real_quality")
     return f"What each precision costs on real weights:\n\n{quality_table(record['cases'])}\n\n{source(record)}"
+
+
+def generation() -> str:
+    """Whether real models write what they write in torch."""
+    record = read("real_generation")
+    head = (
+        "What real models write: a BART and a T5 that pronounce English words, and SmolLM2-135M-Instruct on ten "
+        "prompts and a page of prose; greedily, one text at a time:"
+    )
+    return f"{head}\n\n{generation_table(record['cases'])}\n\n{source(record)}"
 
 
 def sharing() -> str:
@@ -266,6 +277,7 @@ PARTS = {
     "encoder_latency": distilbert,
     "peers": peers,
     "real_quality": quality,
+    "real_generation": generation,
     "batch_invariance": sharing,
     "cold_start": cold_start,
     "list_batching": batching,
