@@ -25,6 +25,7 @@ from ortolan.errors import (
     warn_caller,
 )
 from ortolan.foreign import EXPORT_IT, check_graph
+from ortolan.growing import in_place
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.request import TextInput
 from ortolan.session.base import Array, Session, Signature, Stop, conform
@@ -339,8 +340,10 @@ def open_session(
 
 def open_graphs(
     artifact: Artifact, provider: Provider, config: SessionConfig, precision: Precision, way: Way | None = None
-) -> dict[str, OrtSession]:
+) -> dict[str, Session]:
     """Load the graphs of one precision, by role, after checking their hashes, and their signatures after that.
+
+    A decoder whose cache grows gets a stand-in that writes in place; see `ortolan.growing`.
 
     Args:
         artifact: Where the graphs are.
@@ -356,7 +359,7 @@ def open_graphs(
     graphs, disabled = _graphs_of(artifact, provider, precision, way)
     if way is not None and config.num_threads is None:
         config = replace(config, num_threads=way.num_threads)
-    return {role: _open(artifact, provider, config, graph, disabled) for role, graph in graphs.items()}
+    return in_place({role: _open(artifact, provider, config, graph, disabled) for role, graph in graphs.items()})
 
 
 def _open(

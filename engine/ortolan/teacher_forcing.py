@@ -15,6 +15,12 @@ from ortolan.session.base import Array, Session, Signature, Stop, TensorSpec
 PAST, PRESENT = "past_key_values.", "present."
 """What the names of a cache begin with: as it comes into a graph, and as it leaves it."""
 
+CROSS = "cross."
+"""What the names of a decoder's inputs begin with that say what the encoder said."""
+
+MASK = "encoder_attention_mask"
+"""Input of a decoder: 1 for tokens, 0 for padding, int64 [requests, encoded]."""
+
 
 def decoder_start_id(config: Mapping[str, Any], generation: Mapping[str, Any]) -> int:
     """Find the token that a decoder begins with.
@@ -91,7 +97,7 @@ class TeacherForced:
             written = feed["decoder_input_ids"]
             said = self._encoder.run({"input_ids": ids, "attention_mask": mask}, stop)
             rest = {name: array for name, array in said.items() if name in self._reads}
-            rest["encoder_attention_mask"] = mask
+            rest[MASK] = mask
             return {"logits": self._read(written, np.full(len(written), written.shape[1]), rest, stop)}
         # the graph counts places from the first column on, so padding on the left goes to the right
         order = np.argsort(mask == 0, axis=1, kind="stable")

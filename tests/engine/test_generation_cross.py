@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ortolan.generation.cross import MASK, CrossCache
+from ortolan.generation.cross import CrossCache
 from ortolan.generation.layout import Layout, Part
 from ortolan.session.base import Array
+from ortolan.teacher_forcing import MASK
 
 PARTS = (Part("0.key", 2, 3, "float32"), Part("0.value", 2, 3, "float32"))
 LAYOUT = Layout((Part("0.key", 1, 1, "float32"),), PARTS)

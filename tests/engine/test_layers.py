@@ -29,7 +29,7 @@ LAYERS = (
     {"generation"},
     {"forward"},
     {"model"},
-    {"choice"},
+    {"choice", "growing"},
     {"artifact", "tokenize", "locate"},
     {"foreign", "hub", "machine"},
     {"manifest", "graph_file", "layouts", "chat", "tensors", "teacher_forcing"},

@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ortolan.batch.padding import IntArray
-from ortolan.generation.layout import CROSS, Layout
+from ortolan.generation.layout import Layout
 from ortolan.generation.store import Store
 from ortolan.session.base import Array
+from ortolan.teacher_forcing import CROSS, MASK
 
 WIDTH_STEP = 16
 """Texts are padded to a multiple of so many tokens, so that not every one that is longer moves the others."""
 
 MOST_SLACK = 2
 """Wider arrays than so many times what is needed are made narrower: every text costs as much time as the longest."""
-
-MASK = "encoder_attention_mask"
-"""Input of a decoder: 1 for tokens, 0 for padding, int64 [requests, encoded]."""
 
 
 class CrossCache:

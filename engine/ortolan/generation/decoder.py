@@ -11,13 +11,13 @@ import numpy as np
 from ortolan.batch.padding import pad
 from ortolan.errors import SessionError, SignatureError
 from ortolan.generation.cache import SlotCache
-from ortolan.generation.cross import MASK, CrossCache
-from ortolan.generation.layout import CROSS, read_layout
+from ortolan.generation.cross import CrossCache
+from ortolan.generation.layout import read_layout
 from ortolan.positions import buckets_of, relative_buckets
 from ortolan.postprocess.activations import FloatArray
 from ortolan.session.base import Array, Binds, Bound, Session, Stop
 from ortolan.session.memory import usable_bytes
-from ortolan.teacher_forcing import PAST, PRESENT
+from ortolan.teacher_forcing import CROSS, MASK, PAST, PRESENT
 
 SHARE = 4
 """Where nobody says what a cache may take, it is the fourth part of the memory that the process may use."""

@@ -9,10 +9,7 @@ import numpy as np
 
 from ortolan.errors import SignatureError
 from ortolan.session.base import Signature, TensorSpec
-from ortolan.teacher_forcing import PAST
-
-CROSS = "cross."
-"""What the names of a decoder's inputs begin with that say what the encoder said."""
+from ortolan.teacher_forcing import CROSS, PAST
 
 
 @dataclass(frozen=True, slots=True)

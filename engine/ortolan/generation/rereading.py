@@ -10,11 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from ortolan.batch.padding import IntArray
-from ortolan.generation.cross import MASK
-from ortolan.generation.layout import CROSS
+from ortolan.growing import Standing
 from ortolan.model import DECODER_IDS, Model
 from ortolan.session.base import Array, Bound, Session, Signature, Stop, TensorSpec
-from ortolan.teacher_forcing import PAST, PRESENT, is_cached
+from ortolan.teacher_forcing import CROSS, MASK, PAST, PRESENT, is_cached
 
 KEPT, SAID = f"{PAST}0.key", f"{CROSS}0.key"
 """The ids of a text, and those that its encoder has read: float32, which is exact for all ids below 16,777,216."""
@@ -109,7 +108,7 @@ class Rereader(_Stand):
 
     def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Bound:
         """Tie inputs and outputs to arrays; see `Binds.bind`."""
-        return _Rereading(self, dict(inputs), outputs["logits"])
+        return Standing(self, dict(inputs), outputs["logits"])
 
     def _asked(self, feed: Mapping[str, Array], texts: IntArray, ends: IntArray) -> dict[str, Array]:
         if not self._has_encoder:
@@ -121,18 +120,3 @@ class Rereader(_Stand):
             "attention_mask": np.repeat(mask, beams, axis=0),
             DECODER_IDS: texts,
         }
-
-
-class _Rereading:
-    """Runs over arrays that stay where they are; see `Bound`."""
-
-    def __init__(self, reader: Rereader, inputs: dict[str, Array], logits: Array) -> None:
-        self._reader = reader
-        self._inputs = inputs
-        self._logits = logits
-
-    def run(self, stop: Stop | None = None) -> None:
-        self._logits[...] = self._reader.run(self._inputs, stop)["logits"]
-
-    def put(self, name: str, array: Array) -> None:
-        self._inputs[name] = array
