@@ -18,8 +18,11 @@ FORMAT_VERSION = 3
 
 EXPORT_AGAIN = "export the checkpoint again"
 
-ROLES = ({"model"}, {"encoder", "decoder"})
+ROLES = ({"model"}, {"encoder", "decoder"}, {"encoder", "decoder", "decoder_with_past"})
 """Which graphs a precision may consist of."""
+
+LAYOUTS = ("fused", "portable")
+"""Fused operators of ONNX Runtime over a cache that is written in place; or optimum's layout and standard operators."""
 
 QUALITY_NUMBERS = {
     "labels": ("label_agreement", "mean_probability_difference", "max_probability_difference"),
@@ -67,7 +70,7 @@ class PrecisionRecord:
     """One precision of the model, with the evidence for it.
 
     Attributes:
-        graphs: The graphs it needs, by role: "model", or "encoder" and "decoder".
+        graphs: The graphs it needs, by role: "model", or "encoder" and "decoder", perhaps with "decoder_with_past".
         providers: For each provider measured: attention form, disabled optimizers and the times that decided.
         parity: Differences to torch.
         quality: How the answers differ from torch's: its `measure` says whether as labels or as directions of
@@ -106,6 +109,7 @@ class Manifest:
         golden_inputs: Texts that every precision was run on, with their token ids.
         files: Hash and size of every other file.
         ortolan: Version of Ortolan that wrote it.
+        layout: One of `LAYOUTS`; "" for a folder of another tool.
     """
 
     task: str
@@ -117,6 +121,7 @@ class Manifest:
     golden_inputs: tuple[GoldenInput, ...]
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     ortolan: str = ""
+    layout: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Turn the manifest into what `ortolan.json` holds."""
@@ -177,6 +182,7 @@ class Manifest:
             golden_inputs=golden_inputs,
             files=files,
             ortolan=str(document["ortolan"]),
+            layout=str(document.get("layout", "fused")),
         )
 
 

@@ -333,10 +333,10 @@ class _CachedDecoder(torch.nn.Module):
         inputs = self.now.inputs
         key, value = (inputs[f"cross.{layer}.{part}"] for part in ("key", "value"))
         width = torch.tensor([heads * size])
-        requests = _standard("Concat", [_size(key, 0), torch.tensor([-1]), width], (3,), axis=0)
-        rows = _standard("Concat", [_size(inputs["input_ids"], 0), _size(inputs["input_ids"], 1), width], (3,), axis=0)
+        requests = standard("Concat", [_size(key, 0), torch.tensor([-1]), width], (3,), axis=0)
+        rows = standard("Concat", [_size(inputs["input_ids"], 0), _size(inputs["input_ids"], 1), width], (3,), axis=0)
         # its second axis is longer where there are beams; the tracer can't say so, and nothing looks at it
-        folded = _standard("Reshape", [merge_heads(query), requests], (key.shape[0], length, heads * size), query.dtype)
+        folded = standard("Reshape", [merge_heads(query), requests], (key.shape[0], length, heads * size), query.dtype)
         seen = torch.onnx.ops.symbolic(
             "com.microsoft::MultiHeadAttention",
             [folded, key, value, None, inputs["encoder_attention_mask"].to(torch.int32)],
@@ -345,7 +345,7 @@ class _CachedDecoder(torch.nn.Module):
             shape=(key.shape[0], length, heads * size),
             version=1,
         )
-        unfolded = _standard("Reshape", [seen, rows], (batch, length, heads * size), query.dtype)
+        unfolded = standard("Reshape", [seen, rows], (batch, length, heads * size), query.dtype)
         return unfolded.reshape(batch, length, heads, size)
 
 
@@ -359,7 +359,7 @@ class _NewTokensOnly(DynamicCache):
         return 0
 
 
-def _standard(
+def standard(
     op_type: str,
     inputs: list[torch.Tensor],
     shape: tuple[Any, ...],
@@ -371,7 +371,7 @@ def _standard(
 
 
 def _size(tensor: torch.Tensor, axis: int) -> torch.Tensor:
-    return _standard("Shape", [tensor], (1,), start=axis, end=axis + 1)
+    return standard("Shape", [tensor], (1,), start=axis, end=axis + 1)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -29,6 +29,7 @@ def model_card(checkpoint: Checkpoint, precisions: Mapping[Precision, PrecisionR
         f"{checkpoint.architecture.model_type}, {checkpoint.source['parameters'] / 1e6:.1f} million parameters,",
         f"for {task}. Reads up to {checkpoint.max_length} tokens.{_labels(checkpoint)}",
         "",
+        *_layout(checkpoint),
         *_untrained(checkpoint.source["new_weights"]),
         "```python",
         "import ortolan",
@@ -59,6 +60,12 @@ def _statements(source: Mapping[str, Any]) -> list[str]:
     if "limits" in source:
         lines += ["## Limits", "", *(f"- {limit}" for limit in source["limits"]), ""]
     return lines + ([source["notes"], ""] if "notes" in source else [])
+
+
+def _layout(checkpoint: Checkpoint) -> list[str]:
+    if checkpoint.layout != "portable":
+        return []
+    return ["Its graphs have standard ONNX operators alone, and the files, inputs and outputs of optimum.", ""]
 
 
 def _untrained(new_weights: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ortolan.artifact import Artifact
 from ortolan.config import PRECISIONS
 from ortolan.errors import ConfigError, OrtolanError
+from ortolan.manifest import LAYOUTS
 from ortolan.tune.api import tune
 from ortolan_exporters.config import DEFAULT_PRECISIONS
 from ortolan_exporters.errors import ExportWarning
@@ -63,6 +64,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         default="",
         help="outputs of every layer to have besides: hidden_states, attentions",
+    )
+    made.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default=LAYOUTS[0],
+        help="fused: operators of ONNX Runtime, the quick ones; portable: standard operators alone, in optimum's files "
+        "and names (default: %(default)s)",
     )
     made.add_argument("--revision", metavar="REV", help="branch, tag or commit on the Hub")
     made.add_argument("--overwrite", action="store_true", help="replace an artifact that is there already")
@@ -157,6 +165,7 @@ def _export(flags: argparse.Namespace) -> Artifact:
             max_drop=flags.max_drop,
             calibration=flags.calibration,
             outputs=tuple(name for name in flags.output.split(",") if name),
+            layout=flags.layout,
             keep_forms=flags.tune,
             wait=flags.wait,
         )

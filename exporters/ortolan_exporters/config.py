@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ortolan.config import PRECISIONS, Precision
 from ortolan.errors import ConfigError
+from ortolan.manifest import LAYOUTS
 
 DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
@@ -35,6 +36,7 @@ class ExportConfig:
         calibration: Texts on which precisions are compared with torch, jsonl with `text`; None for the
             checkpoint's own calibration.jsonl, else a built-in set.
         outputs: Of `OUTPUTS`, one for each layer, besides those of the head.
+        layout: One of `LAYOUTS`.
     """
 
     task: str | None = None
@@ -51,6 +53,7 @@ class ExportConfig:
     max_drop: float = 0.01
     calibration: Path | None = None
     outputs: tuple[str, ...] = ()
+    layout: str = "fused"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.precisions if name not in PRECISIONS]
@@ -63,6 +66,14 @@ class ExportConfig:
         if unknown_outputs := [name for name in self.outputs if name not in OUTPUTS]:
             raise ConfigError(
                 f"outputs {list(self.outputs)} requested", f"{unknown_outputs} are unknown", f"use {', '.join(OUTPUTS)}"
+            )
+        if self.layout not in LAYOUTS:
+            raise ConfigError(f"layout {self.layout!r} requested", "no such layout", f"use {' or '.join(LAYOUTS)}")
+        if self.layout == "portable" and "int4" in self.precisions:
+            raise ConfigError(
+                "int4 with layout 'portable' requested",
+                "its products are com.microsoft::MatMulNBits, which only ONNX Runtime has",
+                "use int8, or layout 'fused'",
             )
         if not 0.0 <= self.max_drop < 1.0:
             raise ConfigError("max_drop requested", f"got {self.max_drop}", "use a share from 0 up to 1, such as 0.01")

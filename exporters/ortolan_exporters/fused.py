@@ -75,7 +75,7 @@ def multi_head_attention(
         mask = None
     merged = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
-        [merge_heads(query), *(merge_heads(_for_each_query(one, heads)) for one in (key, value)), None, mask, bias],
+        [merge_heads(query), *(merge_heads(for_each_query(one, heads)) for one in (key, value)), None, mask, bias],
         {"num_heads": heads, "scale": float(size**-0.5 if scaling is None else scaling)},
         dtype=query.dtype,
         shape=(batch, length, heads * size),
@@ -91,6 +91,7 @@ def attention_mask(
     mask_function: Callable[..., Any],
     attention_mask: torch.Tensor | None = None,
     device: Any = None,
+    q_offset: int = 0,
     **_: Any,
 ) -> torch.Tensor | None:
     """Say which token sees which.
@@ -102,6 +103,7 @@ def attention_mask(
         mask_function: Of transformers: (row, head, token that looks, token that is seen) to true or false.
         attention_mask: int64 [B, T], 0 for padding; None for no padding.
         device: Where to make the mask.
+        q_offset: Tokens before the first one that looks.
 
     Returns:
         Where every token sees every real one, the padding mask itself as int32 [B, T], or None for no padding; in all
@@ -109,7 +111,7 @@ def attention_mask(
     """
     if mask_function is bidirectional_mask_function:
         return None if attention_mask is None else attention_mask.to(torch.int32)
-    rows, columns = torch.arange(q_length, device=device), torch.arange(kv_length, device=device)
+    rows, columns = torch.arange(q_length, device=device) + q_offset, torch.arange(kv_length, device=device)
     is_seen: torch.Tensor = mask_function(0, 0, rows[:, None], columns[None, :])[None, None]
     if attention_mask is not None:
         is_seen = is_seen & attention_mask.to(torch.bool)[:, None, None, :]
@@ -122,7 +124,7 @@ def _choose(module: Any, name: str) -> None:
     module.config._attn_implementation_internal = name
 
 
-def _for_each_query(states: torch.Tensor, heads: int) -> torch.Tensor:
+def for_each_query(states: torch.Tensor, heads: int) -> torch.Tensor:
     """Repeat keys or values that several heads share, [B, K, T, D] to [B, N, T, D]: the operator does not."""
     shared = heads // states.shape[1]
     return states if shared == 1 else states.repeat_interleave(shared, dim=1)

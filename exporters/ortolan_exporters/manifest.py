@@ -43,6 +43,7 @@ def write_manifest(
         golden_inputs=tuple(GoldenInput(item.text, item.text_pair, encoding.ids) for item, encoding in golden),
         files=hash_files(folder),
         ortolan=__version__,
+        layout=checkpoint.layout,
     )
     document = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False)
     (folder / MANIFEST_NAME).write_text(document + "\n", encoding="utf-8")

@@ -27,14 +27,18 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def short_layers(module: torch.nn.Module) -> Iterator[None]:
+def short_layers(module: torch.nn.Module, *, is_portable: bool = False) -> Iterator[None]:
     """Let layers of a module that are spelled out be one operator each while the block runs.
 
     A step of a decoder is so short that the number of its operators counts.
+
+    Args:
+        module: The model.
+        is_portable: Leave those spelled out whose operator ONNX itself does not have.
     """
     with ExitStack() as stack:
         for kind in {type(one) for one in module.modules()}:
-            if (forward := _short(kind)) is not None:
+            if (forward := _short(kind)) is not None and not (is_portable and forward is _rms_norm):
                 stack.enter_context(replaced(kind, "forward", forward))
         yield
 

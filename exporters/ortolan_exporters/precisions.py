@@ -12,6 +12,7 @@ from typing import Any, get_args
 import onnx_ir as ir
 
 from ortolan.config import Precision, SessionConfig
+from ortolan.growing import in_place
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.progress import say
 from ortolan.session.base import Session
@@ -41,7 +42,12 @@ SUFFIXES: dict[Precision, str] = {
     "int4": "_q4",
     "fp16": "_fp16",
 }
-STEMS = {"model": "model", "encoder": "encoder_model", "decoder": "decoder_model"}
+STEMS = {
+    "model": "model",
+    "encoder": "encoder_model",
+    "decoder": "decoder_model",
+    "decoder_with_past": "decoder_with_past_model",
+}
 """How the file of each graph is called: as transformers.js and optimum look for it, as far as they do."""
 
 MAX_STATIC_TEXTS = 128
@@ -238,7 +244,7 @@ class Workshop:
     def _load(self, files: Files, disabled_optimizers: Sequence[str], chunk: int | None = None) -> Session:
         """Load graphs as what reads whole texts."""
         sessions = {role: self._open(path, disabled_optimizers) for role, path in files.items()}
-        return whole_texts(sessions, self._evidence.checkpoint.config.to_dict(), chunk=chunk)
+        return whole_texts(in_place(sessions), self._evidence.checkpoint.config.to_dict(), chunk=chunk)
 
     def _open(self, path: Path, disabled_optimizers: Sequence[str]) -> OrtSession:
         return OrtSession(path, self._provider, SessionConfig(provider="cpu"), disabled_optimizers)

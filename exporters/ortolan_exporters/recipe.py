@@ -19,6 +19,7 @@ from ortolan_exporters.evidence import Evidence
 from ortolan_exporters.manifest import write_manifest
 from ortolan_exporters.passes.base import run_passes
 from ortolan_exporters.passes.registry import CLEAN_UP
+from ortolan_exporters.portable import check_standard
 from ortolan_exporters.precisions import Workshop
 from ortolan_exporters.publish import is_artifact, publishing, sole_export
 from ortolan_exporters.recipes import Recipe, recipe_of
@@ -45,6 +46,7 @@ def export(
     max_drop: float | None = None,
     calibration: str | Path | None = None,
     outputs: Sequence[str] = (),
+    layout: str = "fused",
     keep_forms: bool = False,
     wait: bool = False,
 ) -> Artifact:
@@ -76,6 +78,8 @@ def export(
         calibration: Texts (jsonl: text) on which precisions are compared with torch; by default the checkpoint's
             calibration.jsonl, else a built-in set. At most 512 are used, spread over the file.
         outputs: "hidden_states" or "attentions" of every layer, besides the outputs of the head.
+        layout: "fused" for operators of ONNX Runtime, and decoders over a cache that they write in place; "portable"
+            for standard operators alone and the files and names of optimum.
         keep_forms: Keep every form of attention, for `ortolan tune` to choose among.
         wait: If another process is exporting to `output`, wait for it, and take what it makes (with `overwrite`,
             export once more).
@@ -111,6 +115,7 @@ def export(
         trust_remote_code=trust_remote_code,
         overwrite=overwrite,
         outputs=tuple(outputs),
+        layout=layout,
     )
     folder = Path(_name(model) if output is None else output)
     onnxruntime()  # none or two installed: told before minutes of work
@@ -132,6 +137,8 @@ def _publish(recipe: Recipe, tokenizer: Any, options: ExportConfig, output: Path
         graphs = trace(checkpoint)
         for graph in graphs.values():
             run_passes(graph, CLEAN_UP)
+        if checkpoint.layout == "portable":
+            check_standard(graphs.values())
         workshop = Workshop(graphs, evidence, work, keeps_forms=keep_forms)
         records = {precision: workshop.make(precision) for precision in options.precisions}
         workshop.close()

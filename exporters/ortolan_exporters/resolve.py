@@ -61,6 +61,7 @@ class Checkpoint:
         extra_outputs: What was asked for besides: "hidden_states", "attentions".
         source: Where it came from, for the manifest.
         folder: Its files, or None for a module that was handed in.
+        layout: What its graphs are to be like: "fused" or "portable".
     """
 
     module: Any
@@ -72,6 +73,7 @@ class Checkpoint:
     extra_outputs: tuple[str, ...]
     source: dict[str, Any]
     folder: Path | None
+    layout: str = "fused"
 
     @property
     def task(self) -> str:
@@ -86,7 +88,8 @@ class Checkpoint:
     @property
     def is_cached(self) -> bool:
         """Whether its decoder is exported over a cache, which gives nothing besides what the head has."""
-        return self.head.writes and self.architecture.positions_by is not None and not self.extra_outputs
+        can_be = self.layout == "portable" or self.architecture.positions_by is not None
+        return self.head.writes and can_be and not self.extra_outputs
 
     @property
     def config(self) -> Any:
@@ -192,13 +195,15 @@ def _checkpoint(
     """Put together what is known, and ask the module once, to learn what it answers."""
     name, head = source["name"], HEADS[task]
     _check_vocabulary(tokenizer, module.config, name)
+    if config.layout == "portable" and head.writes:
+        _check_portable(config, module.config)
     if task == "sentence-embedding":
         module = with_modules(module, folder, name).eval()
     transformer = transformer_of(module)
     if "attentions" in config.outputs:
         transformer.set_attn_implementation("eager")  # only this one keeps them
     inputs = (*inputs_of(transformer.config, _forward_names(transformer)), *head.inputs)
-    found = Checkpoint(module, tokenizer, architecture, head, inputs, {}, config.outputs, source, folder)
+    found = Checkpoint(module, tokenizer, architecture, head, inputs, {}, config.outputs, source, folder, config.layout)
     return replace(found, outputs=_outputs(found))
 
 
@@ -232,6 +237,16 @@ def _outputs(checkpoint: Checkpoint) -> dict[str, tuple[int | str, ...]]:
         name: tuple(axis if axis in FREE_AXES else length for axis, length in zip(axes[name], one.shape, strict=True))
         for name, one in answers.items()
     }
+
+
+def _check_portable(config: ExportConfig, model_config: Any) -> None:
+    """Refuse what optimum's layout of a model that writes has no place for, or what would not be made rightly."""
+    asked, remedy = "a model that writes with layout 'portable' requested", "use layout 'fused', or leave that out"
+    if config.outputs:
+        raise ConfigError(asked, f"{', '.join(config.outputs)} of every layer are asked for too", remedy)
+    if model_config.is_encoder_decoder and "int8-static" in config.precisions:
+        # texts are read at once to find ranges, which the graph with a past never sees
+        raise ConfigError(asked, "int8-static is not there for one with an encoder", remedy)
 
 
 def _check_vocabulary(tokenizer: Any, model_config: Any, name: str) -> None:

@@ -15,7 +15,8 @@ import onnx_ir as ir
 import torch
 
 from ortolan.progress import say
-from ortolan_exporters.cached import Part, parts_of
+from ortolan_exporters import cached, portable
+from ortolan_exporters.cached import Part
 from ortolan_exporters.errors import TraceError, brief
 from ortolan_exporters.example_inputs import axes_of, example_batch
 from ortolan_exporters.fused import fused_attention
@@ -52,23 +53,31 @@ def trace(checkpoint: Checkpoint) -> dict[str, ir.Model]:
         for model in models.values():
             _name_layers(model)
         return models
+    remedy = "check that the versions are those of constraints.txt"
     raise TraceError(
-        f"graph of {type(checkpoint.module).__name__} requested",
+        f"{checkpoint.layout} graph of {type(checkpoint.module).__name__} requested",
         f"torch's exporter failed ({'; '.join(failures)})",
-        "check that the versions are those of constraints.txt",
+        f"{remedy}, or export it with layout 'fused'" if checkpoint.layout == "portable" else remedy,
     )
 
 
 def _ways(checkpoint: Checkpoint) -> dict[str, Callable[[], dict[str, ir.Model]]]:
     """Ways to trace, the best one first."""
+    is_portable = checkpoint.layout == "portable"
 
     def fused() -> dict[str, ir.Model]:
-        with fused_attention(checkpoint.transformer), checkpoint.architecture.patch(checkpoint.transformer):
+        attend = portable.plain_attention if is_portable else None
+        with fused_attention(checkpoint.transformer, attend), checkpoint.architecture.patch(checkpoint.transformer):
             return _whole(checkpoint)
 
     ways: dict[str, Callable[[], dict[str, ir.Model]]] = {}
     if checkpoint.is_cached:
-        ways["a cache"] = lambda: {role: _trace_part(role, part) for role, part in parts_of(checkpoint).items()}
+        parts_of = portable.parts_of if is_portable else cached.parts_of
+        ways["a cache"] = lambda: {
+            role: _trace_part(role, part, is_portable) for role, part in parts_of(checkpoint).items()
+        }
+        if is_portable:
+            return ways  # what is promised are the inputs and outputs of a cache
     if checkpoint.architecture.is_fusable and "attentions" not in checkpoint.extra_outputs:
         ways["fused attention"] = fused
     ways["its own attention"] = lambda: _whole(checkpoint)
@@ -83,14 +92,14 @@ def _whole(checkpoint: Checkpoint) -> dict[str, ir.Model]:
     return {"model": model}
 
 
-def _trace_part(role: str, part: Part) -> ir.Model:
-    with part.context(), short_layers(part.module):
+def _trace_part(role: str, part: Part, is_portable: bool) -> ir.Model:
+    with part.context(), short_layers(part.module, is_portable=is_portable):
         model = _trace(part.module, part.inputs, list(part.outputs), part.example)
     _declare_outputs(model, part.outputs)
-    for node in model.graph if role == "encoder" else ():
+    for node in model.graph if role.startswith(("encoder", "decoder_")) else ():
         for value in node.outputs:
             if not value.is_graph_output():
-                value.name = f"encoder.{value.name}"  # ranges of activations go by these names, for both graphs
+                value.name = f"{role}.{value.name}"  # ranges of activations go by these names, for all graphs
     return model
 
 

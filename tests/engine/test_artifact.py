@@ -173,7 +173,7 @@ def test_a_manifest_survives_being_written_and_read():
 
 def test_a_manifest_is_written_as_it_was_read():
     written = json.loads(json.dumps(Manifest.from_json(DOCUMENT, "here").to_json()))
-    assert written == {**DOCUMENT, "format_version": FORMAT_VERSION}
+    assert written == {**DOCUMENT, "format_version": FORMAT_VERSION, "layout": "fused"}
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,7 @@ def test_inspect_shows_model_precisions_and_evidence(capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "tiny-bert: bert, text-classification, up to 64 tokens",
-        "7 files, 0.2 MB, exported by ortolan 0.1.0.dev0",
+        "7 files, 0.2 MB, exported by ortolan 0.1.0.dev0, fused layout",
         "labels: NEGATIVE, POSITIVE",
     ]
     assert {"fp32: onnx/model.onnx, 0.1 MB", "  logits: float32[batch, 2]"} <= set(lines)
@@ -333,7 +333,7 @@ def test_inspect_shows_what_was_kept_in_fp32(artifact: Path, capsys: pytest.Capt
 def test_inspect_with_json_prints_the_manifest(capsys: pytest.CaptureFixture[str]):
     main(["inspect", str(GOLDEN), "--json"])
     written = json.loads((GOLDEN / "ortolan.json").read_text())
-    assert json.loads(capsys.readouterr().out) == {**written, "format_version": FORMAT_VERSION}
+    assert json.loads(capsys.readouterr().out) == {**written, "format_version": FORMAT_VERSION, "layout": "fused"}
 
 
 def test_inspect_shows_a_folder_of_another_tool_without_evidence(artifact: Path, capsys: pytest.CaptureFixture[str]):

@@ -92,7 +92,7 @@ def test_module_that_cannot_be_traced_tells_how_each_way_failed_and_changes_noth
 def test_module_that_cannot_be_fused_is_traced_with_its_own_attention(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(_: object) -> Any:
+    def refuse(*_: object) -> Any:
         raise ValueError("no operator for this one\nand more lines of it")
 
     monkeypatch.setattr(trace_module, "fused_attention", refuse)

@@ -29,7 +29,11 @@ def act(flags: argparse.Namespace) -> int:
         return 0
     size = sum(record.bytes for record in manifest.files.values())
     print(f"{manifest.source['name']}: {manifest.architecture}, {manifest.task}, up to {manifest.max_length} tokens")
-    maker = "another tool: its quality is unverified" if artifact.is_foreign else f"ortolan {manifest.ortolan}"
+    maker = (
+        "another tool: its quality is unverified"
+        if artifact.is_foreign
+        else f"ortolan {manifest.ortolan}, {manifest.layout} layout"
+    )
     print(f"{len(manifest.files)} files, {size / 1e6:.1f} MB, exported by {maker}")
     if manifest.task.endswith("classification"):
         if len(labels := list(artifact.id2label.values())) > MAX_LABELS_SHOWN:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ortolan.config import SessionConfig
+from ortolan.growing import in_place
 from ortolan.postprocess.activations import FloatArray
 from ortolan.progress import track
 from ortolan.session.base import Array, Signature, Stop
@@ -116,7 +117,7 @@ def collect(models: Mapping[str, ir.Model], feeds: Sequence[Feed], config: Mappi
             role: _Watched(save_graph(_observed(model, names[role]), Path(folder) / f"{role}.onnx"), names[role])
             for role, model in models.items()
         }
-        session = whole_texts(watched, config)
+        session = whole_texts(in_place(watched), config)
 
         def observe(what: str) -> Iterator[tuple[str, FloatArray]]:
             for feed in track(feeds, what):
