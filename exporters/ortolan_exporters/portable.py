@@ -56,12 +56,15 @@ def plain_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     position_bias: torch.Tensor | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Stand in for attention: matrix products and a softmax; see `fused.multi_head_attention`."""
     size = query.shape[-1]
     keys, values = (for_each_query(one, query.shape[1]) for one in (key, value))
     scores = torch.matmul(query, keys.transpose(2, 3)) * float(size**-0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
     if position_bias is not None:
         scores = scores + position_bias
     if attention_mask is not None and attention_mask.ndim == 2:

@@ -12,12 +12,13 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+from transformers.models.gemma2 import modeling_gemma2
 
 import ortolan
 from benchmarks import zoo
 from ortolan import Artifact, ConfigError
 from ortolan.cli import main
-from ortolan_exporters import TraceError, export, portable
+from ortolan_exporters import TraceError, export, fused, portable
 from ortolan_exporters.config import ExportConfig
 
 pytestmark = pytest.mark.parity
@@ -76,8 +77,6 @@ def test_files_and_names_are_those_of_optimum(made: tuple[Path, Artifact]) -> No
     if not with_encoder(artifact):
         kept = [f"{layer}.{part}" for layer in range(2) for part in parts]
         inputs = ["input_ids", "attention_mask", "position_ids", *(f"past_key_values.{one}" for one in kept)]
-        if artifact.manifest.architecture == "opt":
-            inputs.remove("position_ids")
         assert names("model") == (inputs, ["logits", *(f"present.{one}" for one in kept)])
         return
     own, cross = (
@@ -143,6 +142,20 @@ def test_encoder_has_standard_operators_too(tmp_path: Path, bert_checkpoint: Pat
     for ours, wanted in zip(pipe(TEXTS), theirs(TEXTS), strict=True):
         assert ours["label"] == wanted["label"]
         np.testing.assert_allclose(ours["score"], wanted["score"], atol=1e-5)
+
+
+@pytest.mark.parametrize("softcap", [None, 1.5])
+def test_plain_attention_is_that_of_transformers(softcap: float | None) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)
+    mask = torch.zeros(2, 1, 5, 7)
+    mask[:, :, :, 6] = fused.MASKED
+    layer = torch.nn.Module().eval()
+    layer.num_key_value_groups = 2  # type: ignore[assignment]  # as those of transformers have it
+    given = (layer, query, key, value, mask)
+    wanted, _ = modeling_gemma2.eager_attention_forward(*given, scaling=0.3, softcap=softcap)
+    found, _ = portable.plain_attention(*given, scaling=0.3, softcap=softcap)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_operators_of_a_runtime_are_named_and_refused() -> None:
