@@ -10,10 +10,11 @@ from typing import Any
 from ortolan.config import PRECISIONS, Precision
 from ortolan.errors import ArtifactError, MissingFileError, SignatureError
 from ortolan.graph_file import GraphFile, read_graph_file
-from ortolan.layouts import check_is_whole, files_in, graphs_among
+from ortolan.layouts import check_is_whole, files_in, graphs_among, graphs_of
 from ortolan.manifest import MANIFEST_NAME, FileRecord, GoldenOutputs, Graph, Manifest, PrecisionRecord
 from ortolan.postprocess.pooling import POOLINGS, Pooling
 from ortolan.session.base import Signature, TensorSpec
+from ortolan.teacher_forcing import MASK, PAST
 
 EXPORT_IT = "run: ortolan export CHECKPOINT -o DIR"
 
@@ -38,11 +39,15 @@ OUTPUTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fill-mask": (("logits",),),
     "text-generation": (("logits",),),
     "feature-extraction": (("last_hidden_state",),),
+    "text2text-generation": (("logits",), ("last_hidden_state",)),
     "sentence-embedding": (("sentence_embedding",), ("last_hidden_state",), ("token_embeddings",)),
 }
 """Outputs that a task reads; one of the groups is enough."""
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+
+WRITING_INPUTS = {"text-generation": (PAST,), "text2text-generation": (PAST, MASK, "encoder_hidden_states")}
+"""What the names of further inputs begin with, of graphs that continue a text."""
 
 POSITIONS_AFTER_PADDING = (
     *("camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet"),
@@ -81,26 +86,32 @@ def read_foreign(folder: Path) -> tuple[Manifest, dict[str, Any]]:
     names = files_in(folder)
     check_is_whole(names, asked)
     _check_files(folder, names, asked)
-    graphs = {name: read_graph_file(folder / name) for name in graphs_among(names)}
+    models = [graphs_of(name) for name in graphs_among(names)]
+    graphs = {name: read_graph_file(folder / name) for model in models for name in model.values()}
     config = _read_object(folder, "config.json", asked)
     precisions = {name: precision_of(graph) for name, graph in graphs.items()}
-    chosen = {precision: name for name, precision in reversed(precisions.items()) if precision is not None}
+    # the precision of a model in pieces is that of its decoder
+    of_model = [precisions[model.get("decoder") or model["model"]] for model in models]
+    chosen = {one: model for one, model in reversed([*zip(of_model, models, strict=True)]) if one is not None}
+    used = [name for model in chosen.values() for name in model.values()]
     if not chosen:
         raise ArtifactError(asked, f"none of {', '.join(graphs)} is {', '.join(PRECISIONS)}", EXPORT_IT)
     needed = [name for name in names if "/" not in name and name.endswith(".json")]
     needed += _module_configs(folder, names, asked)
-    for name in chosen.values():
+    for name in used:
         needed += [name, *(_beside(name, file, asked) for file in graphs[name].external_files)]
     manifest = Manifest(
-        task=_task(config, next(iter(graphs.values())).signature, is_sentence_model="modules.json" in names),
+        task="text2text-generation"
+        if "encoder" in models[0]
+        else _task(config, next(iter(graphs.values())).signature, is_sentence_model="modules.json" in names),
         architecture=str(config.get("model_type") or "unknown"),
         source={
             "name": str(folder),
-            "left_out": {name: precision for name, precision in precisions.items() if name not in chosen.values()},
+            "left_out": {name: precision for name, precision in precisions.items() if name not in used},
         },
         max_length=_max_length(folder, config, asked),
         versions={},
-        precisions={one: _record(chosen[one], graphs[chosen[one]]) for one in PRECISIONS if one in chosen},
+        precisions={one: _record(chosen[one], graphs) for one in PRECISIONS if one in chosen},
         golden_inputs=(),
         files=_file_records(folder, dict.fromkeys(needed), asked),
     )
@@ -135,10 +146,13 @@ def check_graph(graph: Graph, manifest: Manifest) -> None:
     inputs, outputs = graph.signature.inputs, graph.signature.outputs
     # those would have to be counted from the padding on
     known = INPUTS[:3] if manifest.architecture in POSITIONS_AFTER_PADDING else INPUTS
+    for spec in inputs:
+        if spec.name.startswith(PAST) and [type(axis) for axis in spec.shape] != [str, int, str, int]:
+            found = f"{spec.name} is {spec.dtype}{list(spec.shape)}"
+            raise SignatureError(asked, found, "export it with [batch, heads, past, size], the second and last fixed")
+    more = WRITING_INPUTS.get(manifest.task, ())
+    inputs = tuple(spec for spec in inputs if not spec.name.startswith(more)) if more else inputs
     unknown = [spec.name for spec in inputs if spec.name not in known]
-    if any(name.startswith("past_key_values") for name in unknown):
-        found = f"it continues a text: of its inputs {len(unknown)} are {unknown[0]} and the like"
-        raise SignatureError(asked, found, "use a model that reads whole texts: generation is not there yet")
     if unknown or "input_ids" not in [spec.name for spec in inputs]:
         found = f"it reads {', '.join(spec.name for spec in inputs)}"
         raise SignatureError(asked, found, f"export it with inputs among {', '.join(known)}, input_ids at least")
@@ -177,9 +191,9 @@ def _check_files(folder: Path, names: Sequence[str], asked: str) -> None:
         raise MissingFileError(asked, found, remedy)
 
 
-def _record(name: str, graph: GraphFile) -> PrecisionRecord:
+def _record(names: Mapping[str, str], graphs: Mapping[str, GraphFile]) -> PrecisionRecord:
     return PrecisionRecord(
-        graphs={"model": Graph(name, graph.signature)},
+        graphs={role: Graph(name, graphs[name].signature) for role, name in names.items()},
         providers={},
         parity={},
         quality={},

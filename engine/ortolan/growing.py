@@ -1,8 +1,8 @@
 """Graphs in optimum's layout, whose cache comes in and goes out longer, as if they wrote it in place.
 
-What such graphs read is copied for each run, and so is what they answer. Rows of a decoder without an encoder share a
-run whatever their lengths: what they have read stands at the right edge, and a mask covers the rest. With an encoder
-there is no mask for that, and rows that have read equally much share a run.
+What such graphs read is copied for each run, and so is what they answer. Where a graph takes positions and a mask, rows
+share a run whatever their lengths: what they have read stands at the right edge, and the mask covers the rest. Others
+count positions themselves, as those behind an encoder do; there rows that have read equally much share a run.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class GrowingDecoder:
         """
         self._graph = graph
         self._first = first
+        names = {spec.name for spec in graph.signature.inputs}
+        self._is_told_lengths = {"attention_mask", "position_ids"} <= names
         past = [spec for spec in graph.signature.inputs if spec.name.startswith(PAST)]
         self._own = [spec for spec in past if ".encoder." not in spec.name]
         self.cross = tuple(
@@ -107,9 +109,9 @@ class GrowingDecoder:
         # of a first prompt, rows may be shorter than the longest one
         begins = np.zeros_like(ends) if width == feed["total_sequence_length"] else ends - width
         logits = np.empty((*feed["last_index"].shape, int(self.signature.outputs[0].shape[2])), np.float32)
-        pasts = np.unique(begins) if self.cross else begins.max(keepdims=True)
-        for past in pasts:
-            rows = np.flatnonzero(begins == past) if self.cross else np.arange(len(begins))
+        shared = begins.max() if self._is_told_lengths else begins
+        for past in np.unique(shared):
+            rows = np.flatnonzero(np.broadcast_to(shared == past, begins.shape))
             found = self._read(feed, rows, begins[rows], ends[rows], int(past), stop)
             logits[rows] = np.take_along_axis(found, feed["last_index"][rows][:, :, None], axis=1)
         return {"logits": logits, **{spec.name.replace(PAST, PRESENT): feed[spec.name] for spec in self._own}}

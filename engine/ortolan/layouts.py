@@ -2,7 +2,7 @@
 
 model.onnx, model_quantized.onnx, ...         optimum
 onnx/model.onnx, onnx/model_q4.onnx, ...      transformers.js, sentence-transformers
-encoder_model.onnx, decoder_model.onnx, ...   both, for models that generate
+encoder_model.onnx, decoder_model.onnx, decoder_with_past_model.onnx, ...   both, for models that generate
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ _MADE_FOR = {"model_qint8_arm64": _ARM, "model_qint8_avx512_vnni": _VNNI, "model
 """CPU features of which a graph needs one: without them, products with signed weights are slow or saturate."""
 
 
+PIECES = {"encoder": "encoder_model", "decoder": "decoder_model", "decoder_with_past": "decoder_with_past_model"}
+"""What the names of the graphs begin with that make a model with an encoder, by role."""
+
+
 def files_in(folder: Path) -> list[str]:
     """List the files of a folder and of its subfolder `onnx`, by their paths within it."""
     found = (*folder.glob("*"), *folder.glob("onnx/*"))
@@ -48,10 +52,30 @@ def graphs_among(names: Iterable[str]) -> list[str]:
 
     Args:
         names: Paths within the folder.
+
+    Returns:
+        Their paths. Where there are none, those of decoders without a past; `graphs_of` names what belongs to them.
     """
-    found = [name for name in names if re.fullmatch(r"(onnx/)?model(_[\w.-]+)?\.onnx", name)]
+    there = set(names)
+    found = [name for name in there if re.fullmatch(r"(onnx/)?model(_[\w.-]+)?\.onnx", name)]
+    if not found:
+        decoders = [name for name in there if re.fullmatch(r"(onnx/)?decoder_model(_[\w.-]+)?\.onnx", name)]
+        found = [name for name in decoders if there.issuperset(graphs_of(name).values())]
     order = [stem for stems in GRAPHS.values() for stem in sorted(stems, key=_is_for_another_cpu)]
     return sorted(found, key=lambda name: (order.index(stem) if (stem := _stem(name)) in order else len(order), name))
+
+
+def graphs_of(name: str) -> dict[str, str]:
+    """Name the graphs of a model by role.
+
+    Args:
+        name: As `graphs_among` gives it.
+    """
+    folder, _, file = name.rpartition("/")
+    if not file.startswith(PIECES["decoder"]):
+        return {"model": name}
+    rest = file.removeprefix(PIECES["decoder"])
+    return {role: (PurePosixPath(folder) / f"{stem}{rest}").as_posix() for role, stem in PIECES.items()}
 
 
 def check_is_whole(names: Iterable[str], asked: str) -> None:
@@ -62,12 +86,13 @@ def check_is_whole(names: Iterable[str], asked: str) -> None:
         asked: What was wanted, for the message.
 
     Raises:
-        ArtifactError: There are graphs of an encoder or a decoder, and none of a whole model.
+        ArtifactError: There are graphs of an encoder or a decoder, and not all that make a model.
     """
     pieces = [name for name in names if re.fullmatch(r"(onnx/)?(encoder|decoder)_[\w.-]+\.onnx", name)]
     if pieces and not graphs_among(names):
         found = f"its graphs are pieces of a model that generates: {', '.join(pieces)}"
-        raise ArtifactError(asked, found, "use a model that is one graph, model.onnx: generation is not there yet")
+        wanted = ", ".join(f"{stem}.onnx" for stem in PIECES.values())
+        raise ArtifactError(asked, found, f"use a model that is one graph, model.onnx, or three: {wanted}")
 
 
 def has_weights(names: Iterable[str]) -> bool:
@@ -89,14 +114,14 @@ def files_to_fetch(names: Sequence[str], precision: str) -> list[str]:
     graphs = graphs_among(names)
     wanted = [one for one in PRECISIONS if one == precision] or ["fp32", "int8"]
     of_each = [[name for name in graphs if _stem(name) in GRAPHS.get(one, ())] for one in wanted]
-    chosen = [found[0] for found in of_each if found] or graphs
+    chosen = [file for name in [found[0] for found in of_each if found] or graphs for file in graphs_of(name).values()]
     # sentence-transformers numbers the folders of its modules
     is_setting = re.compile(r"(\d[^/]*/)?[^/]+\.(json|txt|model|jinja)").fullmatch
     return [name for name in names if is_setting(name) or name.startswith(tuple(chosen))]
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
+    return PurePosixPath(name).stem.removeprefix("decoder_")
 
 
 def _is_for_another_cpu(stem: str) -> bool:

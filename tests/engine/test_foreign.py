@@ -305,10 +305,17 @@ def test_sentence_transformers_own_limit_counts(artifact: Path):
     [
         pytest.param(
             {},
-            {"input_ids": AXES, "past_key_values.0.key": AXES, "past_key_values.0.value": AXES},
-            "it continues a text: of its inputs 2 are past_key_values.0.key and the like; use a model that reads whole "
-            "texts: generation is not there yet",
-            id="past",
+            {"input_ids": AXES, "past_key_values.0.key": ["batch", 2, "past", 8]},
+            "it reads input_ids, past_key_values.0.key; export it with inputs among input_ids, attention_mask, "
+            "token_type_ids, position_ids, input_ids at least",
+            id="past-of-a-classifier",
+        ),
+        pytest.param(
+            {"architectures": ["GPTBigCodeForCausalLM"]},
+            {"input_ids": AXES, "past_key_values.0.key_value": ["batch", "past", 16]},
+            "past_key_values.0.key_value is int64['batch', 'past', 16]; export it with [batch, heads, past, size], the "
+            "second and last fixed",
+            id="past-of-another-shape",
         ),
         pytest.param(
             {},

@@ -40,9 +40,11 @@ class FakeGrowing:
 
     provider = "fake"
 
-    def __init__(self, *, whose: str = "", has_past: bool = True) -> None:
+    def __init__(self, *, whose: str = "", has_past: bool = True, reads_positions: bool = True) -> None:
         self.has_past, self.whose = has_past, whose
         more = [TensorSpec("attention_mask", "int64", ("batch", "total"))]
+        if reads_positions:
+            more.append(TensorSpec("position_ids", "int64", ("batch", "sequence")))
         if whose:
             more = [ENCODED_MASK]
             if has_past:
@@ -62,7 +64,7 @@ class FakeGrowing:
         self.shapes.append((batch, width, past.shape[2]))
         mask = feed.get("attention_mask", np.ones((batch, past.shape[2] + width), np.int64))
         assert mask.shape == (batch, past.shape[2] + width)
-        places = (mask.cumsum(axis=1) - 1)[:, past.shape[2] :]
+        places = feed.get("position_ids", np.arange(past.shape[2], mask.shape[1]) * np.ones_like(ids))
         new = np.stack([ids, places], axis=2).astype(np.float32)[:, None]
         keys = np.concatenate([past, new], axis=2)
         logits = np.zeros((batch, width, VOCABULARY), np.float32)
@@ -153,6 +155,16 @@ def test_rows_of_every_length_share_a_run_where_a_mask_can_say_so() -> None:
     graph = FakeGrowing()
     write({"model": graph}, [greedy([5] * length, 3)[0] for length in (7, 3)])
     assert graph.shapes == [(2, 7, 0), (2, 1, 7), (2, 1, 8)]
+
+
+def test_rows_of_equal_length_share_a_run_where_the_graph_counts_positions_itself() -> None:
+    graph = FakeGrowing(reads_positions=False)
+    asked = [greedy([5] * length, 3) for length in (7, 3)]
+    write({"model": graph}, [request for request, _ in asked])
+    assert graph.shapes == [(2, 7, 0), (1, 1, 3), (1, 1, 7), (1, 1, 4), (1, 1, 8)]
+    for (_, told), length in zip(asked, (7, 3), strict=True):
+        assert told.texts is not None, told.error
+        assert list(told.texts[0].ids) == continued([5] * length, 3)
 
 
 def test_with_an_encoder_rows_share_a_run_that_have_read_equally_much() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ortolan import ArtifactError, layouts
-from ortolan.layouts import check_is_whole, files_in, files_to_fetch, graphs_among, has_weights
+from ortolan.layouts import check_is_whole, files_in, files_to_fetch, graphs_among, graphs_of, has_weights
 
 XENOVA = [
     *("README.md", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"),
@@ -78,12 +78,28 @@ def test_the_int8_graph_that_fits_the_cpu_comes_first(monkeypatch: pytest.Monkey
     assert len(int8) == 4
 
 
-def test_a_model_in_pieces_needs_generation():
+def test_a_model_may_be_three_graphs_of_each_precision():
+    stems = ("encoder_model", "decoder_model", "decoder_with_past_model")
+    names = [f"onnx/{stem}{suffix}.onnx" for suffix in ("", "_quantized") for stem in stems]
+    names += ["onnx/decoder_model_merged.onnx", "onnx/decoder_model_q4.onnx"]  # alone these are no model
+    check_is_whole(names, "x requested")
+    assert graphs_among(names) == ["onnx/decoder_model.onnx", "onnx/decoder_model_quantized.onnx"]
+    assert list(graphs_of("onnx/decoder_model_quantized.onnx").items()) == [
+        ("encoder", "onnx/encoder_model_quantized.onnx"),
+        ("decoder", "onnx/decoder_model_quantized.onnx"),
+        ("decoder_with_past", "onnx/decoder_with_past_model_quantized.onnx"),
+    ]
+    assert files_to_fetch([*names, "config.json"], "int8") == [*names[3:6], "config.json"]
+    assert graphs_of("model.onnx") == {"model": "model.onnx"}
+
+
+def test_a_model_in_pieces_needs_all_of_them():
     with pytest.raises(ArtifactError) as caught:
         check_is_whole(["config.json", "onnx/decoder_model_merged.onnx", "onnx/encoder_model.onnx"], "x requested")
     assert str(caught.value) == (
         "x requested, its graphs are pieces of a model that generates: onnx/decoder_model_merged.onnx, "
-        "onnx/encoder_model.onnx; use a model that is one graph, model.onnx: generation is not there yet"
+        "onnx/encoder_model.onnx; use a model that is one graph, model.onnx, or three: encoder_model.onnx, "
+        "decoder_model.onnx, decoder_with_past_model.onnx"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,19 @@ def test_tokens_are_those_of_transformers(made: tuple[Path, Artifact], beams: in
             [wanted] = model.generate(**encoded, max_new_tokens=9, num_beams=beams, do_sample=False)
         assert found["generated_token_ids"] == wanted.tolist()
     assert lone == together[0]
+
+
+def test_without_its_manifest_it_is_a_folder_of_optimum(made: tuple[Path, Artifact], tmp_path: Path) -> None:
+    artifact = made[1]
+    folder = shutil.copytree(artifact.folder, tmp_path / "optimum")
+    (folder / "ortolan.json").unlink()
+    for graph in (folder / "onnx").iterdir():
+        graph.rename(folder / graph.name)
+    with pytest.warns(ortolan.UnverifiedWarning):
+        foreign = ortolan.pipeline(artifact.manifest.task, folder, provider="cpu", precision="fp32")
+    own = ortolan.pipeline(artifact.manifest.task, artifact.folder, provider="cpu", precision="fp32")
+    assert foreign(TEXTS, max_new_tokens=9, do_sample=False) == own(TEXTS, max_new_tokens=9, do_sample=False)
+    assert foreign.model.artifact.manifest.precisions.keys() == artifact.manifest.precisions.keys()
 
 
 def test_int8_writes_and_verifies(made: tuple[Path, Artifact], capsys: pytest.CaptureFixture[str]) -> None:
