@@ -135,6 +135,7 @@ def test_the_summary_has_the_best_of_ortolan_beside_the_reference_and_the_best_o
         case("Ortolan fp32", 5.0),
         case("Ortolan int8", 2.5),
         case("Ortolan engine", 3.0, **own_place),
+        case("Ortolan, plain loop", 2.0, **own_place),
         case("Ortolan, one session", 6.0, **own_place),
         case("somebody", 1.0, case="8x128"),
     )

@@ -15,7 +15,7 @@ HEAD = (
     "question",
     "of",
     "case",
-    "best of Ortolan",
+    "Ortolan",
     "reference",
     "times as good",
     "best of the others",
@@ -26,7 +26,8 @@ HEAD = (
 def summary_table(record: Record) -> str:
     """Lay out, for each case, the best of Ortolan, the reference and the best of the others, as Markdown.
 
-    Ratios are against the reference, with their 95 % intervals where there was more than one round.
+    Where the reference is Ortolan's too, the first of its contenders is shown and not the best: the others stand beside
+    it for comparison. Ratios are against the reference, with their 95 % intervals where there was more than one round.
     """
     places: dict[tuple[str, str, str], list[Case]] = {}
     for case in record.cases:
@@ -43,7 +44,8 @@ def speed_plot(record: Record) -> str:
 def _row(record: Record, cases: Sequence[Case]) -> list[str]:
     name = reference_of(record, cases[0])
     ratios = {beside.case.contender: beside.ratio for beside in beside_reference(record, cases)}
-    own = _best([case for case in cases if is_own(case.contender) and case.contender != name])
+    ours = [case for case in cases if is_own(case.contender) and case.contender != name]
+    own = next(iter(ours), None) if is_own(name) else _best(ours)
     other = _best([case for case in cases if not is_own(case.contender) and case.contender != name])
     common = next((case for case in cases if case.contender == name), None)
     first = cases[0]

@@ -71,7 +71,7 @@ def test_beams(raced: Raced, show_raced: Callable[[Raced, str, str], None], case
 @pytest.fixture(scope="module")
 def arrivals(suite: Suite) -> list[Case]:
     """Requests of mixed length that come over time, to GPT-2: the ways take turns in one process."""
-    rounds = suite.rounds if suite.is_full else min(suite.rounds, 3)  # a round takes half a minute
+    rounds = suite.rounds if suite.is_full else min(suite.rounds, 2)  # a round takes long
     command = [sys.executable, "-m", "benchmarks.writing_load_worker", str(WRITERS["gpt2"].artifact), str(rounds)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return [

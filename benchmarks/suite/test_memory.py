@@ -15,7 +15,7 @@ from ortolan.progress import track
 
 REFERENCE = "transformers fp32"
 COUNTS = {"first answer": 1, "100 texts": 100}
-ROUNDS = 3  # memory is no matter of luck
+ROUNDS = 2  # memory is no matter of luck
 OWN = 'import ortolan; pipe = ortolan.pipeline("sentiment-analysis", sys.argv[1], precision="{}")'
 TORCH = (
     "import torch, transformers; "

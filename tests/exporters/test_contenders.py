@@ -137,6 +137,13 @@ def test_who_does_not_run_on_a_gpu_is_missing_there(tmp_path: Path):
     assert len(found.missing) == 6
 
 
+def test_a_reason_names_the_checkpoint_and_not_its_folder(tmp_path: Path):
+    settings = race.Settings(folder=tmp_path, logs=tmp_path, threads=1, rounds=2)
+    found = race.Race(open_subject(GOLDEN, checkpoint=tmp_path / "model"), settings)
+    found._lose("somebody", f"{tmp_path / 'model'} is not supported")
+    assert [one.reason for one in found.missing] == ["model is not supported"]
+
+
 def test_prompts_are_tokens_of_the_texts():
     subject = open_subject(GOLDEN, texts=[TextInput("what a day"), TextInput("it rained")])
     ids = [token for one in subject.encodings for token in one.ids]

@@ -265,6 +265,8 @@ class Race:
         self._lose(racer.contender.name, f"{', '.join(kinds)}: {reason}")
 
     def _lose(self, name: str, reason: str) -> None:
+        if self._subject.checkpoint is not None:  # a record that is passed on names no folder of this machine
+            reason = reason.replace(str(self._subject.checkpoint), self._subject.checkpoint.name)
         say(f"{name} is missing: {reason}")
         self.missing.append(Missing(subject=self._subject.name, contender=name, reason=reason))
 
