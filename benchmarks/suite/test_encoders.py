@@ -25,6 +25,10 @@ NUM_COMPARED = 100
 CONTENDERS = dict.fromkeys(name for task in READING for name in names("forward", task))
 
 
+def _case(shape: tuple[int, int]) -> str:
+    return "{}x{}".format(*shape)
+
+
 @pytest.fixture(scope="module", params=[*CLASSIFIERS, *(pytest.param(task, marks=full) for task in BY_TASK)])
 def raced(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Raced]:
     """Race one model."""
@@ -36,9 +40,7 @@ def raced(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Raced]:
 
 
 @pytest.mark.parametrize("contender", CONTENDERS)
-@pytest.mark.parametrize("shape", [*SHAPES, *(pytest.param(shape, marks=full) for shape in MORE_SHAPES)], ids=str)
-def test_bare_call(
-    raced: Raced, show_raced: Callable[[Raced, str, str], None], shape: tuple[int, int], contender: str
-) -> None:
+@pytest.mark.parametrize("case", [*map(_case, SHAPES), *(pytest.param(_case(one), marks=full) for one in MORE_SHAPES)])
+def test_bare_call(raced: Raced, show_raced: Callable[[Raced, str, str], None], case: str, contender: str) -> None:
     """Time a call of so many texts of so many tokens."""
-    show_raced(raced, "{}x{}".format(*shape), contender)
+    show_raced(raced, case, contender)
