@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import transformers
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import ortolan
 from ortolan import Tokenizer
@@ -74,7 +75,7 @@ def test_settings_of_a_word_list_are_heeded(tmp_path: Path):
 def test_a_vocabulary_with_merges_becomes_byte_level_pairs(tmp_path: Path):
     config = transformers.RobertaConfig(**SIZES)
     folder = checkpoint(tmp_path / "roberta", config, transformers.RobertaForSequenceClassification)
-    alphabet = sorted(transformers.convert_slow_tokenizer.bytes_to_unicode().values())
+    alphabet = sorted(bytes_to_unicode().values())
     merged = [pair.replace(" ", "") for pair in BYTE_PAIRS]
     words = {
         word: number for number, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", *alphabet, *merged, "<mask>"])
