@@ -1,7 +1,7 @@
 """Question: how long does a bare call of a model that reads take, by length and by batch, beside other tools?
 
 Expected: Ortolan int8 is the quickest or next to OpenVINO's static int8, several times as quick as eager PyTorch.
-Full runs add the other tasks, more shapes, and tools whose environments have to be made first.
+Full runs add DistilBERT's size, the other tasks, more shapes, and tools whose environments have to be made first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def _case(shape: tuple[int, int]) -> str:
     return "{}x{}".format(*shape)
 
 
-@pytest.fixture(scope="module", params=[*CLASSIFIERS, *(pytest.param(task, marks=full) for task in BY_TASK)])
+@pytest.fixture(
+    scope="module", params=["minilm", *(pytest.param(name, marks=full) for name in MODELS if name != "minilm")]
+)
 def raced(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Raced]:
     """Race one model."""
     model = MODELS[request.param]

@@ -23,8 +23,8 @@ from ortolan.progress import track
 from ortolan_exporters.contenders.process import Process
 
 full = pytest.mark.full
-RATES = (50, 200, 400)
-MORE_RATES = (25, 100, 300, 600)
+RATES = (100, 400)
+MORE_RATES = (25, 50, 200, 300, 600)
 SECONDS = 1.0
 LATE_MS = 1000.0
 """A contender of which half of the answers come later than this does not bear the rate."""

@@ -12,8 +12,11 @@ from ortolan_exporters.manifest import installed_versions
 PRECISIONS = ("fp32", "int8")
 """Of Ortolan's artifacts in the suite."""
 
-SLOW = ("torch.compile fp32",)
-"""Raced in full runs alone."""
+FULL = {
+    "torch.compile fp32": "it compiles for minutes",
+    "optimum int8, per tensor": "the one per channel answers better and is about as quick",
+}
+"""Raced in full runs alone, and why."""
 
 COMMAND = "python -m ortolan_exporters.contenders.environments"
 
@@ -55,8 +58,8 @@ def versions(contenders: list[Contender]) -> Mapping[str, Mapping[str, str]]:
 
 
 def _lacks(contender: Contender) -> str:
-    if contender.name in SLOW:
-        return "it compiles for minutes: make bench-full races it"
+    if contender.name in FULL:
+        return f"{FULL[contender.name]}: make bench-full races it"
     if all(is_ready(program) for program in (contender.program, *contender.makers)):
         return ""
     return f"its environment is not made yet: {COMMAND}, or make bench-full"
