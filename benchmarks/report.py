@@ -29,6 +29,7 @@ from benchmarks.real_generation import generation_table
 from benchmarks.real_quality import quality_table
 from benchmarks.suite.summary import speed_plot, summary_table
 from benchmarks.tables import table
+from benchmarks.writing_company import company_table
 from benchmarks.writing_load import load_lines
 from benchmarks.writing_memory import PLOT as WRITING_PLOT
 from benchmarks.writing_memory import formula_line
@@ -151,6 +152,18 @@ def sharing() -> str:
         f"{settings['neighbours']} others are in the batch, and what it costs to let each run alone:"
     )
     return f"{head}\n\n{invariance_table(record['cases'])}\n\n{source(record)}"
+
+
+def company() -> str:
+    """What a text that is written owes to the texts beside it."""
+    record = read("writing_company")
+    settings = record["settings"]
+    head = (
+        f"Who is written side by side: real weights, as if there were no gate, each text alone and with up to "
+        f"{settings['side by side'] - 1} others that come and go. Logits are those of texts that are there already, in "
+        f"batches of {settings['side by side']}; distances are means, as shares of the spread of the logits of a place:"
+    )
+    return f"{head}\n\n{company_table(record['cases'])}\n\n{source(record)}"
 
 
 def cold_start() -> str:

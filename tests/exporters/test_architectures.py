@@ -307,6 +307,11 @@ def test_type_with_a_file_is_found_and_any_other_with_a_head_is_generic() -> Non
     assert camembert.positions(config_of("camembert", max_position_embeddings=514)) == 512
 
 
+def test_generic_architecture_with_capped_scores_is_not_fused() -> None:
+    assert not generic_architecture(config_of("gemma2")).is_fusable
+    assert generic_architecture(config_of("gemma2", attn_logit_softcapping=None)).is_fusable
+
+
 def test_generic_architecture_asks_for_an_end_token_where_there_is_a_decoder() -> None:
     assert generic_architecture(config_of("mbart")).needs_end
     assert not generic_architecture(config_of("camembert")).needs_end

@@ -22,7 +22,9 @@ def generic_architecture(config: Any) -> Architecture:
     return Architecture(
         config.model_type,
         position_offset=2 if config.model_type in AFTER_PADDING else 0,
-        is_fusable=bool(getattr(module, "_supports_attention_backend", False)),
+        # no fused operator of a whole text caps its scores
+        is_fusable=bool(getattr(module, "_supports_attention_backend", False))
+        and getattr(config, "attn_logit_softcapping", None) is None,
         needs_end=bool(config.is_encoder_decoder),
     )
 
