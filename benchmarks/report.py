@@ -292,6 +292,7 @@ PARTS = {
     "real_quality": quality,
     "real_generation": generation,
     "batch_invariance": sharing,
+    "writing_company": company,
     "cold_start": cold_start,
     "list_batching": batching,
     "engine_load": engine_load,
