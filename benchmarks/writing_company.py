@@ -1,8 +1,8 @@
 """Does what is written to a text depend on the texts that are written beside it?
 
-Expected: in fp32, int4 and static int8 no token does, neither of greedy texts nor of seeded draws: scales of activations
-are constants, or those of one token. In dynamic int8 one scale serves a whole run, so that logits move, by about as much
-as quantization itself moves them, and a token changes where two of them are nearly as likely.
+Expected: in fp32, int4 and static int8 no token does, neither of greedy texts nor of seeded draws: scales of
+activations are constants, or those of one token. In dynamic int8 one scale serves a whole run, so that logits move, by
+about as much as quantization itself moves them, and a token changes where two of them are nearly as likely.
 
 Real weights, every precision, whatever the gate would say of it: what is asked here is not how good a text is.
 

@@ -103,9 +103,12 @@ def markdown_table(record: Record) -> str:
         by_name: dict[str, dict[str, Case]] = {}
         for case in cases:
             by_name.setdefault(case.contender, {})[case.case] = case
-        others = dict.fromkeys(case.reference for case in cases if case.reference not in (None, name))
-        beside = "".join(f", beside {other}" for other in others)
-        head = [f"{subject}, {group}{beside}", *(f"{column}, {units[column]}" for column in columns)]
+        others = {case.case: reference_of(record, case) for case in cases}
+        own = set(others.values())
+        beside = f", beside {own.pop()}" if len(own) == 1 and own != {name} else ""
+        apart = {column: f", beside {other}" for column, other in others.items() if other != name and not beside}
+        labels = [f"{column}, {units[column]}{apart.get(column, '')}" for column in columns]
+        head = [f"{subject}, {group}{beside}", *labels]
         rows = [
             [contender, *(_markdown_cell(by_name[contender].get(column), ratios) for column in columns)]
             for contender in contenders(record)
