@@ -12,11 +12,11 @@ from benchmarks import zoo
 from benchmarks.real_generation import gate
 from ortolan import Model
 from ortolan.config import BatchConfig, Precision
-from ortolan.generation.config import read_settings, updated
+from ortolan.generation.config import GenerationConfig
 from ortolan.generation.loop import Outcome, Writer, generate
-from ortolan.teacher_forcing import decoder_start_id
 from ortolan.tokenize import Encoding
 from ortolan_exporters import choose, export
+from tests.parity.prompts import encoded, writing_config
 
 pytestmark = pytest.mark.parity
 
@@ -52,15 +52,11 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def prompts(model: Model) -> list[Encoding]:
     draw = np.random.default_rng(5)
-    texts = [draw.integers(10, model.artifact.config["vocab_size"], length).tolist() for length in LENGTHS]
-    return [Encoding(ids, [0] * len(ids), [(0, 0)] * len(ids)) for ids in texts]
+    return [encoded(draw.integers(10, model.artifact.config["vocab_size"], length).tolist()) for length in LENGTHS]
 
 
-def settings(model: Model, options: dict[str, Any]) -> Any:
-    artifact = model.artifact
-    start = decoder_start_id(artifact.config, artifact.generation_config) if "encoder" in model.graphs else None
-    config, _ = read_settings(model.artifact.generation_config)
-    return updated(config, {"decoder_start_token_id": start, "max_new_tokens": max(NEW), "eos_token_id": (), **options})
+def settings(model: Model, options: dict[str, Any]) -> GenerationConfig:
+    return writing_config(model, {"max_new_tokens": max(NEW), "eos_token_id": (), **options})
 
 
 @pytest.mark.parametrize("way", WAYS)

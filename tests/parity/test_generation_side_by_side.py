@@ -13,10 +13,10 @@ from ortolan import Model
 from ortolan.config import BatchConfig
 from ortolan.generation.config import GenerationConfig
 from ortolan.generation.loop import Writer, generate
-from ortolan.tokenize import Encoding
 from tests import checkpoints
 from tests.goldens.seeded import seed_weights
 from tests.parity.compare import assert_same
+from tests.parity.prompts import encoded
 
 WRITES, ANSWERS = "text-generation", "text2text-generation"
 NEW, EOS = 20, 2
@@ -93,7 +93,7 @@ def test_texts_are_those_of_transformers_alone_and_in_company(
     config = GenerationConfig(max_new_tokens=NEW, eos_token_id=(EOS,), decoder_start_token_id=start, **RULES[rules])
     random = np.random.default_rng(0)
     prompts = [random.integers(3, 1000, length).tolist() for length in LENGTHS]
-    encodings = [Encoding(prompt, [0] * len(prompt), [(0, 0)] * len(prompt)) for prompt in prompts]
+    encodings = [encoded(prompt) for prompt in prompts]
     expected = [theirs(module, prompt, start, RULES[rules]) for prompt in prompts]
     writer = Writer(model, model.tokenizer)
     for size in (1, len(prompts)):

@@ -16,12 +16,10 @@ import transformers
 from benchmarks import zoo
 from ortolan import Model
 from ortolan.config import BatchConfig
-from ortolan.generation.config import read_settings, updated
 from ortolan.generation.loop import Writer, generate
-from ortolan.teacher_forcing import decoder_start_id
-from ortolan.tokenize import Encoding
 from ortolan_exporters import export
 from tests.parity.compare import compared
+from tests.parity.prompts import encoded, writing_config
 
 pytestmark = pytest.mark.parity
 
@@ -84,11 +82,8 @@ def prompts(seed: int, size: int) -> list[list[int]]:
 
 def wrote(pair: Pair, texts: list[list[int]], options: dict[str, Any]) -> list[list[list[int]]]:
     """Ids that are written to each text, by our scheduler, all at once."""
-    artifact = pair.ours.artifact
-    start = decoder_start_id(artifact.config, artifact.generation_config) if len(pair.ours.graphs) == 2 else None
-    config, _ = read_settings(artifact.generation_config)
-    config = updated(config, {"decoder_start_token_id": start, "max_new_tokens": NEW, **options})
-    rows = [Encoding(ids, [0] * len(ids), [(0, 0)] * len(ids)) for ids in texts]
+    config = writing_config(pair.ours, {"max_new_tokens": NEW, **options})
+    rows = [encoded(ids) for ids in texts]
     writer = Writer(pair.ours, pair.ours.tokenizer)
     written = dict(generate(writer, rows, config, BatchConfig()))
     return [[row.outputs["sequences"].tolist() for row in written[position]] for position in range(len(texts))]
