@@ -19,9 +19,6 @@ from ortolan.session.processors import usable_threads
 from ortolan_exporters.contenders.bench import run_here
 
 RECORD = OUT / "bench.jsonl"
-BEFORE = OUT / "bench-before.jsonl"
-"""Where the record of the last run goes when another begins, for `--compare`."""
-
 MARK = "full"
 
 
@@ -53,8 +50,6 @@ def suite(pytestconfig: pytest.Config) -> Iterator[Suite]:
     is_full, path = pytestconfig.getoption("--full"), pytestconfig.getoption("--record")
     rounds = pytestconfig.getoption("--rounds") or (FULL_ROUNDS if is_full else QUICK_ROUNDS)
     others, missing = tools.others(is_full=is_full)
-    if path == RECORD and path.exists():
-        path.replace(BEFORE)
     with RecordWriter(path) as writer:
         settings = {"suite": MARK if is_full else "quick", "rounds": rounds}
         writer.write(run_here(settings, tools.versions(others)))
