@@ -118,8 +118,8 @@ def test_prompts_that_begin_alike_are_read_once() -> None:
     for last in (1, 2):
         prompt = [*range(20, 40), last]
         assert write(writer, [prompt], max_new_tokens=1) == [[*prompt, *continued(prompt, 1)]]
-    assert graph.shapes == [(1, 21), (1, 1)]
-    assert (writer.prefixes.hits, writer.prefixes.saved_tokens) == (1, 20)
+    assert graph.shapes == [(1, 21), (1, 2)]
+    assert (writer.prefixes.hits, writer.prefixes.saved_tokens) == (1, 19)
     list(generate(writer, [encoding(*prompt)], GenerationConfig(), BatchConfig(), reuses_prefixes=False))
     assert writer.prefixes.hits == 1
 

@@ -11,6 +11,7 @@ from ortolan.generation.layout import Layout, Part
 from ortolan.generation.policy import (
     CHEAP_TOKENS,
     LEAST_CHUNK,
+    LEAST_PART,
     MOST_CHUNK,
     MOST_PADDING,
     Limits,
@@ -92,7 +93,10 @@ def test_who_is_admitted_fits_and_nobody_waits_for_nothing(
         ([100, 300], 512, (1, 100)),
         ([300, 5], 128, (1, 128)),
         ([1, 1, 1], 2, (2, 1)),
-        ([3], 0, (1, 1)),
+        ([129], 128, (1, 129)),
+        ([130], 128, (1, 128)),
+        ([9], 0, (1, 2)),
+        ([3], 0, (1, 3)),
     ],
     ids=str,
 )
@@ -106,7 +110,8 @@ def test_prompts_are_read_in_turn_and_together_where_that_pads_little(
 def test_chunk_keeps_to_its_budget_and_reads_others_only_to_the_end(left: list[int], budget: int) -> None:
     count, width = plan_chunk(left, budget)
     assert 1 <= count <= len(left)
-    assert count * width <= budget
+    assert count * width <= max(budget, LEAST_PART) + 1
+    assert all(one - width <= 0 or min(width, one - width) >= LEAST_PART for one in left[:count])
     real = sum(min(one, width) for one in left[:count])
     if count > 1:
         assert all(one <= width for one in left[:count])

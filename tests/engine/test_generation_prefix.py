@@ -46,11 +46,11 @@ def test_beginning_that_was_read_before_is_copied() -> None:
     assert (prefixes.hits, prefixes.misses, prefixes.saved_tokens) == (1, 1, len(SYSTEM))
 
 
-def test_last_token_is_always_read_for_its_logits() -> None:
+def test_last_tokens_are_always_read_and_never_a_lone_one() -> None:
     prefixes = Prefixes()
     keep(prefixes, [*SYSTEM, 1])
-    assert found(prefixes, [*SYSTEM, 1]) == SYSTEM
-    assert found(prefixes, SYSTEM) == SYSTEM[:-1]
+    assert found(prefixes, [*SYSTEM, 1]) == SYSTEM[:-1]
+    assert found(prefixes, SYSTEM) == SYSTEM[:-2]
 
 
 def test_few_common_tokens_are_read_anew() -> None:
@@ -64,7 +64,7 @@ def test_few_common_tokens_are_read_anew() -> None:
 def test_longest_common_beginning_is_taken() -> None:
     prefixes = Prefixes()
     keep(prefixes, [*SYSTEM[:20], 1], [*SYSTEM, 2], [*SYSTEM[:25], 3])
-    assert found(prefixes, [*SYSTEM, 4]) == SYSTEM
+    assert found(prefixes, [*SYSTEM, 4, 5]) == SYSTEM
 
 
 def test_prompt_that_goes_on_from_another_takes_its_place() -> None:
@@ -80,11 +80,11 @@ def test_prompt_used_longest_ago_goes_first() -> None:
     prompts = [[one] * 20 for one in range(1, 4)]
     prefixes = Prefixes(2 * 20 * (TOKEN_BYTES + 8))
     keep(prefixes, *prompts[:2])
-    assert found(prefixes, [*prompts[0], 9]) == prompts[0]
+    assert found(prefixes, [*prompts[0], 8, 9]) == prompts[0]
     keep(prefixes, prompts[2])
-    assert found(prefixes, [*prompts[1], 9]) == []
-    assert found(prefixes, [*prompts[0], 9]) == prompts[0]
-    assert found(prefixes, [*prompts[2], 9]) == prompts[2]
+    assert found(prefixes, [*prompts[1], 8, 9]) == []
+    assert found(prefixes, [*prompts[0], 8, 9]) == prompts[0]
+    assert found(prefixes, [*prompts[2], 8, 9]) == prompts[2]
     assert prefixes.num_bytes == prefixes.most_bytes
 
 
@@ -114,8 +114,8 @@ def test_texts_are_the_same_and_less_is_read() -> None:
             pass
         assert told.texts is not None
         assert list(told.texts[0].ids) == continued(prompt, 3)
-    assert graph.shapes == [(1, 32), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1)]
-    assert (prefixes.hits, prefixes.saved_tokens) == (2, 30 + 32)
+    assert graph.shapes == [(1, 32), (1, 1), (1, 1), (1, 2), (1, 1), (1, 1), (1, 2), (1, 1), (1, 1)]
+    assert (prefixes.hits, prefixes.saved_tokens) == (2, 29 + 31)
 
 
 def test_there_are_none_beside_an_encoder() -> None:

@@ -95,6 +95,30 @@ def test_texts_that_join_and_leave_change_none(folder: Path, precision: str) -> 
     assert run(everybody) == [run([one])[0] for one in everybody]
 
 
+@pytest.mark.parametrize("precision", PROMISED)
+def test_a_prompt_read_in_parts_or_but_for_its_end_is_told_as_one_read_at_once(folder: Path, precision: str) -> None:
+    model = Model.load(folder, "cpu", precision)
+    if "encoder" in model.graphs:
+        pytest.skip("an encoder reads its text at once, and keeps none")
+    # parts of 2, of 8 and of 20 tokens would leave a lone one
+    prompt = encoded(np.random.default_rng(5).integers(10, model.artifact.config["vocab_size"], 41).tolist())
+    config = settings(model, {"logprobs": 0})
+
+    def told(writer: Writer, chunk_tokens: int) -> Any:
+        outcome, scheduler = Outcome(), writer.scheduler(chunk_tokens=chunk_tokens)
+        scheduler.add(writer.request(prompt, config, outcome))
+        while scheduler.step():
+            pass
+        assert outcome.texts is not None
+        return outcome.texts[0].logprobs
+
+    writer = Writer(model, model.tokenizer)
+    at_once = told(writer, 512)
+    assert [told(Writer(model, model.tokenizer), size) for size in (1, 2, 8, 20)] == [at_once] * 4
+    assert told(writer, 512) == at_once
+    assert writer.prefixes.hits == 1
+
+
 def test_dynamic_int8_moves_with_company_by_less_than_twice_what_quantization_costs(folder: Path) -> None:
     exact, reduced = (Model.load(folder, "cpu", one) for one in ("fp32", "int8"))
     draw = np.random.default_rng(3)

@@ -20,6 +20,10 @@ FIRST_CHUNK = 128
 LEAST_CHUNK, MOST_CHUNK = 8, 512
 """Fewer tokens take hardly less time, and more of them do not get cheaper. Parts are multiples of the former."""
 
+LEAST_PART = 2
+"""Tokens of a prompt that are read at a time behind others, at least. A lone one would be computed as a step is, which
+rounds otherwise than a prompt that is read at once; with quantized activations that can change what is written."""
+
 MEMORY = 0.2
 """Weight of the last run in what runs are expected to be like."""
 
@@ -139,12 +143,12 @@ def plan_chunk(left: Sequence[int], budget: int) -> tuple[int, int]:
     """Say what is read next.
 
     Several prompts go together only if they are read to their ends: then none is waited for that came later. They
-    are padded to the longest.
+    are padded to the longest. No part leaves fewer than `LEAST_PART` tokens: it takes the last one along.
 
     Args:
         left: For each prompt the tokens that are still to be read, one at least; the one that came first at the
             beginning.
-        budget: Most tokens of the run, padding counted.
+        budget: Most tokens of the run, padding counted, beside the last one of a prompt.
 
     Returns:
         How many of the prompts are read, and how many tokens of each at most.
@@ -155,7 +159,8 @@ def plan_chunk(left: Sequence[int], budget: int) -> tuple[int, int]:
         if padded > budget or padded > max(CHEAP_TOKENS, (real + following) / (1 - MOST_PADDING)):
             break
         count, width, real = count + 1, max(width, following), real + following
-    return count, min(width, max(1, budget))
+    part = min(width, max(LEAST_PART, budget))
+    return count, width if width - part < LEAST_PART else part
 
 
 def chunk_within(seconds: float, step: Run, chunk: Run) -> int:

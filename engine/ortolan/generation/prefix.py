@@ -11,6 +11,7 @@ import numpy as np
 
 from ortolan.batch.padding import IntArray
 from ortolan.generation.cache import SlotCache
+from ortolan.generation.policy import LEAST_PART
 from ortolan.session.base import Array
 from ortolan.session.memory import usable_bytes
 
@@ -78,11 +79,12 @@ class Prefixes:
             row: The row.
 
         Returns:
-            How many of the tokens need not be read; never all, for the last one's logits are wanted.
+            How many of the tokens need not be read: all but `LEAST_PART` at most, for the last one's logits are wanted,
+            as they would be without a copy.
         """
         ids = np.array(prompt, np.int64)
         with self._lock:
-            found, length = self._longest(ids[:-1])
+            found, length = self._longest(ids[:-LEAST_PART])
             if found is None:
                 self.misses += 1
                 return 0
