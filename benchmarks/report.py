@@ -1,4 +1,4 @@
-"""Puts the numbers of the records in benchmarks/records/ into the README: tables and plots are made, never typed.
+"""Puts the numbers of the records in benchmarks/records/ into the README and docs/numbers.md: made, never typed.
 
 cp benchmarks/out/*.json benchmarks/out/bench.jsonl benchmarks/records/ && python -m benchmarks.report
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from benchmarks.engine_memory import memory_line
 from benchmarks.engine_overhead import overhead_table
 from benchmarks.peer_tables import Likeness, Result, race_table, verdict
 from benchmarks.peers import OURS, RIVALS
+from benchmarks.pipeline_overhead import pipeline_table
 from benchmarks.real_generation import generation_table
 from benchmarks.real_quality import quality_table
 from benchmarks.suite.summary import speed_plot, summary_table
@@ -40,25 +42,42 @@ from ortolan.timing import Times
 
 RECORDS = Path(__file__).parent / "records"
 SUITE = RECORDS / "bench.jsonl"
-SUITE_PLOT = Path(__file__).parents[1] / "docs" / "bench.svg"
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+SUITE_PLOT = ROOT / "docs" / "bench.svg"
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "numbers.md"
 BEGIN, END = "<!-- numbers: made by benchmarks/report.py -->", "<!-- end of numbers -->"
 
 
 def main() -> int:
-    """Rewrite the part of the README between the two marks, and the plot that it shows."""
-    README.write_text(with_numbers(README.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite what stands between the two marks of each page, and the plot that the README shows."""
+    for page, made in PAGES.items():
+        page.write_text(with_numbers(page.read_text(encoding="utf-8"), made()), encoding="utf-8")
     if SUITE.is_file():
         SUITE_PLOT.write_text(speed_plot(read_record(SUITE)), encoding="utf-8")
     return 0
 
 
-def with_numbers(text: str) -> str:
-    """Put what the records say between the two marks of a text."""
+def with_numbers(text: str, numbers: str) -> str:
+    """Put numbers between the two marks of a text."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    parts = [part() for name, part in PARTS.items() if any(RECORDS.glob(f"{name}.json*"))]
-    return before + BEGIN + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after
+    return f"{before}{BEGIN}\n\n{numbers}\n\n{END}{after}"
+
+
+def in_short() -> str:
+    """What the README tells."""
+    return "\n\n".join(_told(IN_SHORT))
+
+
+def at_length() -> str:
+    """Everything else, by what it is about."""
+    sections = {title: _told(parts) for title, parts in AT_LENGTH.items()}
+    text = "\n\n".join(f"## {title}\n\n" + "\n\n".join(told) for title, told in sections.items() if told)
+    return text.replace("](docs/", "](")  # the page is in docs itself
+
+
+def _told(parts: Mapping[str, Callable[[], str]]) -> list[str]:
+    return [part() for name, part in parts.items() if any(RECORDS.glob(f"{name}.json*"))]
 
 
 def read(name: str) -> dict[str, Any]:
@@ -164,6 +183,14 @@ def company() -> str:
         f"batches of {settings['side by side']}; distances are means, as shares of the spread of the logits of a place:"
     )
     return f"{head}\n\n{company_table(record['cases'])}\n\n{source(record)}"
+
+
+def pipeline_overhead() -> str:
+    """What a pipeline takes beside the run of the graph."""
+    record = read("pipeline_overhead")
+    head = "What a pipeline takes beside the run of the graph, for one text:"
+    found = {task: Times(runs) for task, runs in record["cases"]["overhead"].items()}
+    return f"{head}\n\n{pipeline_table(found, record['settings']['tokens'])}\n\n{source(record)}"
 
 
 def cold_start() -> str:
@@ -284,26 +311,30 @@ def _is_of(case: str, model: str) -> bool:
     return case.startswith(f"{model} ")
 
 
-PARTS = {
-    "bench": suite,
-    "demo": default_model,
-    "encoder_latency": distilbert,
-    "peers": peers,
-    "real_quality": quality,
-    "real_generation": generation,
-    "batch_invariance": sharing,
-    "writing_company": company,
-    "cold_start": cold_start,
-    "list_batching": batching,
-    "engine_load": engine_load,
-    "engine_load_rates": engine_rates,
-    "engine_overhead": engine_overhead,
-    "engine_memory": engine_memory,
-    "writing_speed": writing_speed,
-    "writing_load": writing_load,
-    "writing_memory": writing_memory,
-}
+IN_SHORT = {"bench": suite, "writing_speed": writing_speed, "demo": default_model}
 """What is made of each record, in the order of the README."""
+
+AT_LENGTH = {
+    "Texts that are read": {
+        "encoder_latency": distilbert,
+        "peers": peers,
+        "list_batching": batching,
+        "pipeline_overhead": pipeline_overhead,
+    },
+    "What precisions cost": {"real_quality": quality, "real_generation": generation},
+    "Who shares a batch": {"batch_invariance": sharing, "writing_company": company},
+    "A new process": {"cold_start": cold_start},
+    "A service": {
+        "engine_load": engine_load,
+        "engine_load_rates": engine_rates,
+        "engine_overhead": engine_overhead,
+        "engine_memory": engine_memory,
+    },
+    "Texts that are written": {"writing_load": writing_load, "writing_memory": writing_memory},
+}
+"""The same for docs/numbers.md, by heading."""
+
+PAGES = {README: in_short, PAGE: at_length}
 
 
 if __name__ == "__main__":

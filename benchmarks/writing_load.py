@@ -2,7 +2,7 @@
 
 Expected: 32 requests of mixed length are done in two thirds of the time that batches of eight take, which wait until
 eight have come and end with their longest text; and while a prompt of 900 tokens is read, 95 of 100 tokens of those who
-write come after at most twice the time that they take when nobody disturbs. (Seen: see the README.)
+write come after at most twice the time that they take when nobody disturbs. (Seen: docs/numbers.md.)
 
 GPT-2 in int8, random weights of real size, in a process without torch. Both ways run the same graphs on the same
 requests, in turns. Batches come in two kinds: in one, rows that are done take part until the longest text ends, as in

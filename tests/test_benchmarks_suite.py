@@ -156,9 +156,19 @@ def test_the_plot_is_that_of_the_first_latencies():
     assert "times as good as eager fp32" in speed_plot(full_record())
 
 
-def test_the_readme_is_what_the_records_say():
-    text = report.README.read_text(encoding="utf-8")
-    assert report.with_numbers(text) == text
+@pytest.mark.parametrize("page", report.PAGES, ids=lambda page: page.name)
+def test_the_pages_are_what_the_records_say(page: Path):
+    text = page.read_text(encoding="utf-8")
+    assert report.with_numbers(text, report.PAGES[page]()) == text
+
+
+def test_no_record_is_left_untold():
+    told = [*report.IN_SHORT, *(name for parts in report.AT_LENGTH.values() for name in parts)]
+    elsewhere = {"cost_tables", "engine_simulation", "run_layouts", "support"}  # pages of their own, and decisions
+    assert {path.stem for path in report.RECORDS.iterdir()} == {*told, *elsewhere}
+
+
+def test_the_plot_is_what_the_record_says():
     if report.SUITE.is_file():
         assert report.SUITE_PLOT.read_text(encoding="utf-8") == speed_plot(read_record(report.SUITE))
 

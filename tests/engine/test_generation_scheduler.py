@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.errors import ConfigError, NonFiniteError, SessionError
-from ortolan.generation.policy import FIRST_CHUNK, Need, Run
+from ortolan.generation.policy import FIRST_CHUNK, READING_SHARE, Need, Run
 from ortolan.generation.prefix import Prefixes
 from ortolan.generation.scheduler import Pace, Scheduler
 from ortolan.generation.seats import Request
@@ -338,7 +338,7 @@ def test_chunks_follow_what_runs_take() -> None:
     assert pace.step == Run(4, 0.010)
     pace.saw_step(9, 0.020)
     assert pace.step == Run(pytest.approx(5), pytest.approx(0.012))  # type: ignore[arg-type]
-    assert pace.seconds_for(3) == pytest.approx(0.036)
+    assert pace.seconds_for(3) == pytest.approx(READING_SHARE * 0.036)
     assert pace.tokens_within(1.0) == 96
 
 
@@ -346,8 +346,8 @@ def test_time_between_tokens_decides_how_much_is_read() -> None:
     decoder, graph = fake_decoder()
 
     def clock() -> float:
-        # a run takes a tenth of a second for each row, and half as long for each token of a prompt
-        return sum(rows / 10 if width == 1 else width / 20 for rows, width in graph.shapes)
+        # a step takes 0.8 seconds, and parts of prompts 0.5, for they leave out the head, and a hundredth for each token
+        return sum(0.8 if width == 1 else 0.5 + rows * width / 100 for rows, width in graph.shapes)
 
     scheduler = Scheduler(decoder, clock=clock)
     asked = [greedy([one] * 20, 60)[0] for one in range(1, 9)]
@@ -355,14 +355,12 @@ def test_time_between_tokens_decides_how_much_is_read() -> None:
         scheduler.add(request)
     for _ in range(3):
         scheduler.step()
-    scheduler.add(greedy([9] * 190, 3)[0])
+    scheduler.add(greedy([9] * 250, 3)[0])
     before = len(graph.shapes)
     for _ in range(9):
         scheduler.step()
-    parts = [width for _, width in graph.shapes[before::2]]
-    assert set(graph.shapes[before + 1 :: 2]) == {(8, 1)}
-    assert parts[0] == 32, "what was seen of runs that read eight prompts at once is no good guide for one"
-    assert parts[-3:] == [16] * 3, "a step takes as long as reading sixteen tokens"
+    print(graph.shapes[before:])
+    assert 0
 
 
 def test_need_of_a_request_is_all_but_its_last_token() -> None:

@@ -20,6 +20,10 @@ FIRST_CHUNK = 128
 LEAST_CHUNK, MOST_CHUNK = 8, 512
 """Fewer tokens take hardly less time, and more of them do not get cheaper. Parts are multiples of the former."""
 
+READING_SHARE = 0.85
+"""Of the time of a step, what reading may take before the next one for each prompt that waits. With a whole one, 95 of 100
+tokens came within 2.01 times the quiet time while a prompt of 900 tokens was read: parts vary, and twice is the aim."""
+
 LEAST_PART = 2
 """Tokens of a prompt that are read at a time behind others, at least. A lone one would be computed as a step is, which
 rounds otherwise than a prompt that is read at once; with quantized activations that can change what is written."""

@@ -18,6 +18,7 @@ from ortolan.generation.policy import (
     LEAST_CHUNK,
     MAX_REQUESTS,
     MOST_CHUNK,
+    READING_SHARE,
     Limits,
     Run,
     check_fits,
@@ -53,12 +54,12 @@ class Pace:
         self.chunk = self.chunk.after(tokens, seconds) if self.chunk else Run(tokens, seconds)
 
     def seconds_for(self, prompts: int) -> float:
-        """Say what reading may take between two steps: as long as a step for each prompt that waits.
+        """Say what reading may take between two steps: a share of a step for each prompt that waits.
 
-        So nobody waits longer for a first token because more prompts came, and a lone one at most doubles the time
+        So nobody waits longer for a first token because more prompts came, and a lone one less than doubles the time
         between two tokens of those who write.
         """
-        return prompts * self.step.seconds if self.step else 0.0
+        return READING_SHARE * prompts * self.step.seconds if self.step else 0.0
 
     def tokens_within(self, seconds: float) -> int:
         """Say how many tokens can be read in some time; see `chunk_within`."""
