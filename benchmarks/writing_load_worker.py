@@ -19,7 +19,9 @@ from ortolan.generation.scheduler import Scheduler
 from ortolan.generation.seats import Request
 from ortolan.progress import say
 
-COUNT, RATE = 32, 16.0
+COUNT, RATE = 32, 32.0
+"""Requests that come, and how many a second: twice as many as batches of eight answer, which never wait for one."""
+
 STATIC = 8
 PROMPT_TOKENS, NEW_TOKENS = (8, 128), (8, 128)
 WRITERS, LONG_PROMPT, WRITTEN = 4, 900, 160

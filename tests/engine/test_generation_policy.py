@@ -119,45 +119,34 @@ def test_chunk_keeps_to_its_budget_and_reads_others_only_to_the_end(left: list[i
 
 
 @pytest.mark.parametrize(
-    ("seconds", "step", "chunk", "expected"),
+    ("seconds", "chunk", "price", "expected"),
     [
-        (0.020, Run(4, 0.010), Run(24, 0.020), 24),
-        (0.030, Run(4, 0.010), Run(24, 0.020), 40),
-        (0.010, Run(4, 0.010), Run(24, 0.020), 0),
-        (9.0, Run(4, 0.010), Run(24, 0.020), MOST_CHUNK),
-        (0.020, Run(4, 0.010), Run(40, 0.010), 200),
-        (0.020, Run(8, 0.010), Run(8, 0.010), 16),
+        (0.020, Run(24, 0.020), 0.001, 24),
+        (0.030, Run(24, 0.020), 0.001, 32),
+        (0.012, Run(24, 0.020), 0.001, 16),
+        (0.010, Run(12, 0.020), 0.001, 0),
+        (9.0, Run(24, 0.020), 0.001, MOST_CHUNK),
     ],
-    ids=[
-        "known",
-        "between and beyond",
-        "too short",
-        "at most so many",
-        "a quarter is for tokens",
-        "nothing to compare",
-    ],
+    ids=["known", "more, in multiples of four", "fewer", "too short", "at most so many"],
 )
-def test_line_through_two_kinds_of_runs_tells_what_can_be_read(
-    seconds: float, step: Run, chunk: Run, expected: int
+def test_last_parts_and_the_price_of_a_token_tell_what_can_be_read(
+    seconds: float, chunk: Run, price: float, expected: int
 ) -> None:
-    assert chunk_within(seconds, step, chunk) == expected
+    assert chunk_within(seconds, chunk, price) == expected
 
 
-@given(
-    st.floats(0.001, 0.05), st.floats(1e-4, 1e-2), st.integers(1, 16), st.integers(1, 12), st.integers(8, MOST_CHUNK)
-)
-def test_parts_of_prompts_come_to_take_the_time_they_may(
-    base: float, each: float, rows: int, prompts: int, first: int
-) -> None:
-    step = Run(rows, base + each * rows)
-    seconds = prompts * step.seconds
-    chunk, tokens = Run(first, base + each * first), first
+@given(st.floats(0.001, 0.05), st.floats(1e-4, 1e-2), st.floats(0.002, 0.5), st.integers(8, MOST_CHUNK))
+def test_parts_of_prompts_come_to_take_the_time_they_may(base: float, each: float, seconds: float, first: int) -> None:
+    def taken(count: int) -> float:
+        return base + each * count
+
+    chunk, price, tokens = Run(first, taken(first)), taken(first) / first, first
     for _ in range(60):
-        tokens = max(LEAST_CHUNK, chunk_within(seconds, step, chunk))
-        chunk = chunk.after(tokens, base + each * tokens)
-    assert tokens == LEAST_CHUNK or base + each * tokens <= seconds * 1.001
+        tokens = max(LEAST_CHUNK, chunk_within(seconds, chunk, price))
+        chunk, price = chunk.after(tokens, taken(tokens)), min(price, taken(tokens) / tokens)
+    assert tokens == LEAST_CHUNK or taken(tokens) <= seconds * 1.001
     if tokens < MOST_CHUNK and base < 3 * each * tokens:  # else less is read than could be, to be on the safe side
-        assert base + each * (tokens + 2 * LEAST_CHUNK) >= seconds * 0.999
+        assert taken(tokens + 4 * LEAST_CHUNK) >= seconds * 0.999
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.errors import ConfigError, NonFiniteError, SessionError
-from ortolan.generation.policy import FIRST_CHUNK, READING_SHARE, Need, Run
+from ortolan.generation.policy import FIRST_CHUNK, FORGETTING, READING_SHARE, Need
 from ortolan.generation.prefix import Prefixes
 from ortolan.generation.scheduler import Pace, Scheduler
 from ortolan.generation.seats import Request
@@ -334,20 +334,21 @@ def test_chunks_follow_what_runs_take() -> None:
     pace = Pace()
     pace.saw_chunk(100, 1.0)
     assert pace.tokens_within(1.0) == FIRST_CHUNK, "nobody waits"
-    pace.saw_step(4, 0.010)
-    assert pace.step == Run(4, 0.010)
-    pace.saw_step(9, 0.020)
-    assert pace.step == Run(pytest.approx(5), pytest.approx(0.012))  # type: ignore[arg-type]
-    assert pace.seconds_for(3) == pytest.approx(READING_SHARE * 0.036)
-    assert pace.tokens_within(1.0) == 96
+    pace.saw_step(0.010)
+    pace.saw_step(0.020)
+    assert pace.step == pytest.approx(0.015)
+    assert pace.seconds_for(3) == pytest.approx(READING_SHARE * 0.045)
+    assert pace.tokens_within(0.9) == 88, "a token takes a hundredth of a second"
+    pace.saw_chunk(10, 0.3)
+    assert pace.price == pytest.approx(0.01 * FORGETTING), "in large parts they are cheaper"
 
 
 def test_time_between_tokens_decides_how_much_is_read() -> None:
     decoder, graph = fake_decoder()
 
     def clock() -> float:
-        # a step takes 0.8 seconds, and parts of prompts 0.5, for they leave out the head, and a hundredth for each token
-        return sum(0.8 if width == 1 else 0.5 + rows * width / 100 for rows, width in graph.shapes)
+        # parts of prompts leave out the head, and take a fiftieth of a second for each token
+        return sum(0.8 if width == 1 else 0.4 + rows * width / 50 for rows, width in graph.shapes)
 
     scheduler = Scheduler(decoder, clock=clock)
     asked = [greedy([one] * 20, 60)[0] for one in range(1, 9)]
@@ -355,12 +356,13 @@ def test_time_between_tokens_decides_how_much_is_read() -> None:
         scheduler.add(request)
     for _ in range(3):
         scheduler.step()
-    scheduler.add(greedy([9] * 250, 3)[0])
+    scheduler.add(greedy([9] * 190, 3)[0])
     before = len(graph.shapes)
-    for _ in range(9):
+    for _ in range(8):
         scheduler.step()
-    print(graph.shapes[before:])
-    assert 0
+    parts = [width for _, width in graph.shapes[before::2]]
+    assert set(graph.shapes[before + 1 :: 2]) == {(8, 1)}
+    assert parts == [28, 20, 16, 16, 12, 12, 12, 12], "14 tokens take as long as reading may, 0.85 of a step"
 
 
 def test_need_of_a_request_is_all_but_its_last_token() -> None:

@@ -17,22 +17,22 @@ MAX_ROWS = 128
 FIRST_CHUNK = 128
 """Tokens of a prompt that are read at a time while others write, until it is known what that costs."""
 
-LEAST_CHUNK, MOST_CHUNK = 8, 512
+LEAST_CHUNK, MOST_CHUNK = 4, 512
 """Fewer tokens take hardly less time, and more of them do not get cheaper. Parts are multiples of the former."""
 
 READING_SHARE = 0.85
-"""Of the time of a step, what reading may take before the next one for each prompt that waits. With a whole one, 95 of 100
-tokens came within 2.01 times the quiet time while a prompt of 900 tokens was read: parts vary, and twice is the aim."""
+"""Of the time of a step, what reading may take before the next one for each prompt that waits: tokens of others are to
+come within twice the time that they take otherwise, and parts vary."""
 
 LEAST_PART = 2
 """Tokens of a prompt that are read at a time behind others, at least. A lone one would be computed as a step is, which
 rounds otherwise than a prompt that is read at once; with quantized activations that can change what is written."""
 
-MEMORY = 0.2
+MEMORY = 0.5
 """Weight of the last run in what runs are expected to be like."""
 
-LEAST_SLOPE = 0.25
-"""Share of what a part of a prompt takes that is for its tokens, at least; the rest is for reading all weights."""
+FORGETTING = 1.01
+"""By how much the price of a token is taken to have risen with each run that read at a higher one."""
 
 CHEAP_TOKENS = 64
 """Runs of so few tokens take about as long as those of half as many, so padding costs nothing in them."""
@@ -167,23 +167,21 @@ def plan_chunk(left: Sequence[int], budget: int) -> tuple[int, int]:
     return count, width if width - part < LEAST_PART else part
 
 
-def chunk_within(seconds: float, step: Run, chunk: Run) -> int:
+def chunk_within(seconds: float, chunk: Run, price: float) -> int:
     """Say how many tokens of prompts can be read in some time.
 
-    A run takes some time for the weights, and some for each token: a line, which two kinds of runs lie on.
+    A run takes some time for the weights and for what was read before, and some for each of its tokens. From what the
+    last ones took it is more tokens or fewer, at the price of a token in a run where the rest hardly counts.
 
     Args:
         seconds: What reading may take.
-        step: What steps are like, in which every text goes on by a token.
         chunk: What runs are like that read parts of prompts.
+        price: Seconds that a token takes in the cheapest of them.
 
     Returns:
         A multiple of `LEAST_CHUNK` up to `MOST_CHUNK`; 0 if the time is too short for any.
     """
-    most = chunk.seconds / chunk.tokens
-    slope = (chunk.seconds - step.seconds) / (chunk.tokens - step.tokens) if chunk.tokens > step.tokens else most
-    each = max(LEAST_SLOPE * most, min(most, slope))
-    tokens = chunk.tokens + (seconds - chunk.seconds) / each
+    tokens = chunk.tokens + (seconds - chunk.seconds) / price
     return max(0, min(MOST_CHUNK, int(tokens) // LEAST_CHUNK * LEAST_CHUNK))
 
 

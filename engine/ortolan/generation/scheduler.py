@@ -6,6 +6,7 @@ tells what was written.
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import insort
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ from ortolan.errors import OrtolanError, SessionError
 from ortolan.generation.decoder import Decoder, Places
 from ortolan.generation.policy import (
     FIRST_CHUNK,
+    FORGETTING,
     LEAST_CHUNK,
     MAX_REQUESTS,
+    MEMORY,
     MOST_CHUNK,
     READING_SHARE,
     Limits,
@@ -38,20 +41,23 @@ class Pace:
     """What runs have been like lately, and what follows for the next ones.
 
     Attributes:
-        step: Those of texts that go on; None before the first one.
-        chunk: Those that read prompts, or what an encoder reads; None before the first one.
+        step: Steps, in which all texts go on and are told, seconds each; None before the first one.
+        chunk: Runs that read prompts, or what an encoder reads; None before the first one.
+        price: Seconds that a token took in the cheapest of them.
     """
 
-    step: Run | None = None
+    step: float | None = None
     chunk: Run | None = None
+    price: float = math.inf
 
-    def saw_step(self, rows: int, seconds: float) -> None:
+    def saw_step(self, seconds: float) -> None:
         """Take note of a step."""
-        self.step = self.step.after(rows, seconds) if self.step else Run(rows, seconds)
+        self.step = seconds if self.step is None else self.step + MEMORY * (seconds - self.step)
 
     def saw_chunk(self, tokens: int, seconds: float) -> None:
         """Take note of a part of a prompt, padding counted."""
         self.chunk = self.chunk.after(tokens, seconds) if self.chunk else Run(tokens, seconds)
+        self.price = min(FORGETTING * self.price, seconds / tokens)
 
     def seconds_for(self, prompts: int) -> float:
         """Say what reading may take between two steps: a share of a step for each prompt that waits.
@@ -59,11 +65,11 @@ class Pace:
         So nobody waits longer for a first token because more prompts came, and a lone one less than doubles the time
         between two tokens of those who write.
         """
-        return READING_SHARE * prompts * self.step.seconds if self.step else 0.0
+        return READING_SHARE * prompts * (self.step or 0.0)
 
     def tokens_within(self, seconds: float) -> int:
         """Say how many tokens can be read in some time; see `chunk_within`."""
-        return chunk_within(seconds, self.step, self.chunk) if self.step and self.chunk else FIRST_CHUNK
+        return chunk_within(seconds, self.chunk, self.price) if self.step and self.chunk else FIRST_CHUNK
 
 
 @dataclass(slots=True)
@@ -243,26 +249,23 @@ class Scheduler:
 
     def _write(self, stop: Stop | None) -> None:
         """Let all texts go on whose prompt was read; what was guessed of one is read along if it is alone."""
-        seconds, num_rows = 0.0, 0
+        begun = self._clock()
         answers: list[tuple[Seat, FloatArray]] = []
         failed: list[Seat] = []
         for group in self._seats.runs():
             rows = [tokens for seat in group for tokens in seat.reads]
             if len(rows) > 1:
                 rows = [tokens[:1] for tokens in rows]
-            begun = self._clock()
             logits = self._run(group, rows, stop, "every")
             if logits is None:
                 failed += group
                 continue
-            seconds += self._clock() - begun
-            num_rows += len(rows)
             self.work.steps += 1
             self.work.rows += len(rows)
             answers += _shared_out(group, logits)
-        if answers:
-            self._pace.saw_step(num_rows, seconds)
         self._conclude(answers, failed)
+        if answers:
+            self._pace.saw_step(self._clock() - begun)
 
     def _run(
         self, group: Sequence[Seat], rows: Sequence[Sequence[int]], stop: Stop | None, places: Places
