@@ -38,6 +38,7 @@ from benchmarks.writing_memory import formula_line
 from benchmarks.writing_memory import memory_line as writing_line
 from benchmarks.writing_speed import speed_table
 from ortolan.bench.records import read_record
+from ortolan.bench.report import markdown_table
 from ortolan.timing import Times
 
 RECORDS = Path(__file__).parent / "records"
@@ -307,6 +308,18 @@ def suite() -> str:
     return f"{head}\n\n{summary_table(record)}\n\n{tail}"
 
 
+def every_contender() -> str:
+    """What the whole suite found, at length."""
+    record = read_record(SUITE)
+    head = (
+        "Medians, and in brackets how many times as good as the reference, with 95 % intervals. The reference is eager "
+        "PyTorch in fp32 where a table names no other one."
+    )
+    missing = [f"- {line.contender}{line.subject and f', {line.subject}'}: {line.reason}" for line in record.missing]
+    lost = "Not measured:\n\n" + "\n".join(missing) if missing else ""
+    return "\n\n".join(filter(None, [head, markdown_table(record).strip(), lost]))
+
+
 def _is_of(case: str, model: str) -> bool:
     return case.startswith(f"{model} ")
 
@@ -315,6 +328,7 @@ IN_SHORT = {"bench": suite, "writing_speed": writing_speed, "demo": default_mode
 """What is made of each record, in the order of the README."""
 
 AT_LENGTH = {
+    "The suite, contender by contender": {"bench": every_contender},
     "Texts that are read": {
         "encoder_latency": distilbert,
         "peers": peers,

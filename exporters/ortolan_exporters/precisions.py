@@ -29,9 +29,9 @@ from ortolan_exporters.quality import faults
 from ortolan_exporters.quantize.calibrate import Histogram, Method, collect, ranges
 from ortolan_exporters.quantize.dynamic import quantize_dynamic
 from ortolan_exporters.quantize.half import to_half
-from ortolan_exporters.quantize.sensitivity import rank_layers, trials
+from ortolan_exporters.quantize.sensitivity import Group, rank_layers, trials
 from ortolan_exporters.quantize.static import quantize_static
-from ortolan_exporters.quantize.weight_only import quantize_int4
+from ortolan_exporters.quantize.weight_only import quantize_weights
 from ortolan_exporters.reference import feed_of
 from ortolan_exporters.validate import check_interface, compare
 
@@ -55,6 +55,9 @@ MAX_STATIC_TEXTS = 128
 
 ACCURACY_LEVELS = (4, 1)
 """What int4 may compute in: int8, or float32. Which is quicker depends on the CPU."""
+
+BLOCKS = ", blocks"
+"""What is added to the name of the form where int8 has a scale for each block of weights and activations."""
 
 GOLDEN_TOLERANCE = 0.05
 """What a golden output of a reduced precision may differ on another machine, as a share of the largest output: a float
@@ -100,17 +103,20 @@ class Workshop:
         shutil.rmtree(self._candidates)
 
     def make(self, precision: Precision) -> PrecisionRecord:
-        """Make a precision and put it through the gate; the most sensitive layers stay in float32 until it passes.
+        """Make a precision and put it through the gate, by one method after the other.
+
+        If none passes, the layers that suffer most from the last one stay in float32 until it does.
 
         Raises:
             ToleranceError: It does not pass, and neither does any mix with fp32 layers.
         """
-        ways = self._reductions(precision)
         keep: tuple[str, ...] = ()
-        candidate = self._judge(self._reference(precision, ways, keep), precision)
-        if candidate.faults:
-            say(f"{precision}: {'; '.join(candidate.faults)}")
-        if candidate.faults and precision != "fp32":
+        for ways in self._methods(precision):
+            candidate = self._judge(self._reference(precision, ways, keep), precision)
+            if not candidate.faults:
+                return self._publish(precision, ways, keep, candidate)
+            say(f"{precision}{next(iter(ways))}: {'; '.join(candidate.faults)}")
+        if precision != "fp32":
             for names in trials(self._ranked(ways)):
                 keep = tuple(names)
                 candidate = self._judge(self._reference(precision, ways, keep), precision)
@@ -128,17 +134,27 @@ class Workshop:
             )
         return self._publish(precision, ways, keep, candidate)
 
-    def _reductions(self, precision: Precision) -> Mapping[str, Reduce]:
-        """Ways to reduce a graph to a precision, by what is added to the name of the form; the first is judged."""
+    def _methods(self, precision: Precision) -> list[Mapping[str, Reduce]]:
+        """Methods to reduce graphs to a precision, the one to try first at the beginning.
+
+        Each has one way or several, of which the first is judged and the quickest is taken, by what is added to the
+        name of the form.
+        """
         if precision == "int8":
-            return {"": quantize_dynamic}
+            dynamic: Mapping[str, Reduce] = {"": quantize_dynamic}
+            checkpoint = self._evidence.checkpoint
+            if not checkpoint.head.writes or checkpoint.layout == "portable":
+                return [dynamic]
+            # one scale for an activation, or one for each block of it: for whole texts at half the speed, but texts
+            # that are written wait for the weights, which are as large
+            return [dynamic, {BLOCKS: partial(quantize_weights, bits=8, accuracy_level=4)}]
         if precision == "int8-static":
             method, found = self._best_ranges()
             say(f"int8-static: {method} ranges")
-            return {"": partial(quantize_static, ranges=found)}
+            return [{"": partial(quantize_static, ranges=found)}]
         if precision == "int4":
-            return {f", level {level}": partial(quantize_int4, accuracy_level=level) for level in ACCURACY_LEVELS}
-        return {"": to_half if precision == "fp16" else lambda *_, **__: None}
+            return [{f", level {level}": partial(quantize_weights, accuracy_level=level) for level in ACCURACY_LEVELS}]
+        return [{"": to_half if precision == "fp16" else lambda *_, **__: None}]
 
     def _reference(self, precision: Precision, ways: Mapping[str, Reduce], keep: Collection[str]) -> Files:
         """Make the graphs that quality is judged by first, in the form that every precision has."""
@@ -205,8 +221,8 @@ class Workshop:
         """Make every form of a precision, and its files."""
         files: dict[str, Files] = {}
         for form, graphs in attention_forms(self._graphs, keep).items():
-            if (precision == "int4" and form == "packed") or (precision == "fp16" and files):
-                continue  # no operator packs int4; float16 is for GPUs, which run the fused form and are not here
+            if (form == "packed" and (precision == "int4" or BLOCKS in ways)) or (precision == "fp16" and files):
+                continue  # no operator packs blocks; float16 is for GPUs, which run the fused form and are not here
             for suffix, reduce in ways.items():
                 files[f"{form}{suffix}"] = self._reduced(graphs, reduce, keep, f"{precision}-{len(files)}")
         return files
@@ -249,7 +265,7 @@ class Workshop:
     def _open(self, path: Path, disabled_optimizers: Sequence[str]) -> OrtSession:
         return OrtSession(path, self._provider, SessionConfig(provider="cpu"), disabled_optimizers)
 
-    def _ranked(self, ways: Mapping[str, Reduce]) -> list[str]:
+    def _ranked(self, ways: Mapping[str, Reduce]) -> list[Group]:
         """Order the layers by what a precision does to each alone."""
         reduce = next(iter(ways.values()))
 

@@ -14,6 +14,7 @@ import torch
 import transformers
 
 import ortolan
+from benchmarks import zoo
 from ortolan import Artifact, Model
 from ortolan.config import SessionConfig
 from ortolan.session.ort import OrtSession
@@ -181,6 +182,27 @@ def test_gate_keeps_layers_that_int8_would_ruin_in_fp32(tmp_path: Path) -> None:
     assert set(planted) <= names, "they are float products"
     card = (artifact.folder / "README.md").read_text(encoding="utf-8")
     assert all(name in card for name in planted)
+
+
+def test_model_that_writes_has_a_scale_for_each_block_where_one_for_all_does_not_pass(tmp_path: Path) -> None:
+    module = zoo.model_for("gpt2", "text-generation")
+    first = module.transformer.h[0].mlp
+    with torch.no_grad():
+        first.c_fc.weight[:, :32] = 0  # a block with the large one and 31 zeros
+        first.c_fc.bias[:32] = 0
+        first.c_fc.bias[0] = 20_000
+        first.c_proj.weight[0] = 0
+    checkpoint = tmp_path / "outliers"
+    module.save_pretrained(checkpoint)
+    zoo.tokenizer_for("gpt2").save_pretrained(checkpoint)
+    artifact = export(checkpoint, tmp_path / "out", task="text-generation", precisions=("int8",))
+    record = artifact.manifest.precisions["int8"]
+    assert record.kept_fp32 == ()
+    assert record.providers["cpu"]["attention"] == "fused, blocks"
+    operators = kinds(artifact.folder / FILES["int8"])
+    assert operators["MatMulNBits"]
+    assert not operators["DynamicQuantizeLinear"]
+    assert record.quality["label_agreement"] > 0.9
 
 
 @pytest.mark.usefixtures("traced_before")

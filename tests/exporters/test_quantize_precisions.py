@@ -20,7 +20,7 @@ from ortolan_exporters.quantize.dynamic import quantize_dynamic
 from ortolan_exporters.quantize.half import to_half
 from ortolan_exporters.quantize.layers import find_layers
 from ortolan_exporters.quantize.static import quantize_static
-from ortolan_exporters.quantize.weight_only import quantize_int4
+from ortolan_exporters.quantize.weight_only import quantize_weights
 from tests.exporters import traced
 from tests.exporters.random_graphs import RandomGraph, random_graphs
 from tests.exporters.test_passes import run
@@ -44,7 +44,7 @@ PRECISIONS: dict[str, Callable[[ir.Model], int]] = {
     "int8": quantize_dynamic,
     "int8-static": quantize_static_with("minmax"),
     "int8-static by percentile": quantize_static_with("percentile"),
-    "int4": partial(quantize_int4, accuracy_level=4),
+    "int4": partial(quantize_weights, accuracy_level=4),
 }
 
 
@@ -97,7 +97,7 @@ def static_by_feeds(model: ir.Model, drawn: RandomGraph) -> int:
     [
         pytest.param(lambda model, _: to_half(model), 0.02, id="fp16"),
         pytest.param(static_by_feeds, 0.15, id="int8-static"),
-        pytest.param(lambda model, _: quantize_int4(model, accuracy_level=1), 0.8, id="int4"),
+        pytest.param(lambda model, _: quantize_weights(model, accuracy_level=1), 0.8, id="int4"),
     ],
 )
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])

@@ -1,4 +1,4 @@
-"""Rounding matrices to int8 and to blocks of 4 bits."""
+"""Rounding matrices to int8 and to blocks of 4 or 8 bits."""
 
 from __future__ import annotations
 
@@ -38,10 +38,12 @@ def unpack(packed: np.ndarray) -> np.ndarray:
     return np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:-1], -1)
 
 
-def restore(blocks: Blocks, columns: int) -> np.ndarray:
+def restore(blocks: Blocks, columns: int, bits: int = 4) -> np.ndarray:
     """The float matrix [N, K] that the blocks stand for."""
-    zero_points = unpack(blocks.zero_points)[:, : blocks.scales.shape[1], None].astype(np.float32)
-    values = (unpack(blocks.packed) - zero_points) * blocks.scales[..., None]
+    integers, zero_points = blocks.packed, blocks.zero_points
+    if bits == 4:
+        integers, zero_points = unpack(integers), unpack(zero_points)[:, : blocks.scales.shape[1]]
+    values = (integers - zero_points[..., None].astype(np.float32)) * blocks.scales[..., None]
     return values.reshape(len(values), -1)[:, :columns]
 
 
@@ -61,6 +63,17 @@ def test_error_of_a_block_of_4_bits_is_at_most_a_step_of_its_range(weight: np.nd
     step = (np.maximum(filled.max(-1), 0) - np.minimum(filled.min(-1), 0)) / 15
     mean_square = np.square(error.reshape(rows, count, size)).mean(-1)
     assert (mean_square <= np.square(step) * 1.001 + 1e-30).all()
+
+
+@given(weight=WEIGHTS, size=st.sampled_from([16, 32]))
+def test_no_weight_of_a_block_of_8_bits_moves_by_more_than_a_step(weight: np.ndarray, size: int) -> None:
+    rows, columns = weight.shape
+    blocks = quantize_blocks(weight, size, 8)
+    count = -(-columns // size)
+    assert blocks.packed.shape == (rows, count, size)
+    assert blocks.scales.shape == blocks.zero_points.shape == (rows, count)
+    steps = np.repeat(blocks.scales, size, axis=1)[:, :columns]
+    assert (np.abs(restore(blocks, columns, 8) - weight) <= steps * 1.001).all()
 
 
 @given(weight=WEIGHTS)

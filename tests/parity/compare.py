@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 TOLERANCE = 1e-4
 """Of every number that is no count."""
 
 TIE = 1e-5
 """Scores nearer to each other than this are equal but for rounding; what has them may stand in either order."""
+
+CHANCE = 1e-6
+"""How unlikely counts must be under what is expected, for a test to fail; seeds are fixed, so none comes and goes."""
 
 compared: Counter[str] = Counter()
 """How many cases were compared, by task."""
@@ -78,3 +82,15 @@ def _reordered(ours: list[Any], theirs: list[Any]) -> list[Any]:
 
 def _key(one: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in one.items() if name != "score"}
+
+
+def likelihood(counts: NDArray[np.int64], expected: NDArray[np.float64]) -> float:
+    """How likely counts this far from what is expected are: Pearson's chi-square, rare cases taken together."""
+    wanted = expected / expected.sum() * counts.sum()
+    common = wanted >= 5
+    counts = np.append(counts[common], counts[~common].sum())
+    wanted = np.append(wanted[common], wanted[~common].sum())
+    counts, wanted = counts[wanted > 0], wanted[wanted > 0]
+    statistic = torch.tensor(((counts - wanted) ** 2 / wanted).sum())
+    freedom = torch.tensor((len(counts) - 1) / 2, dtype=torch.float64)
+    return float(torch.special.gammaincc(freedom, statistic.double() / 2))

@@ -17,6 +17,7 @@ from ortolan.generation import sampling
 from ortolan.generation.config import GenerationConfig, updated
 from ortolan.generation.logits import processed
 from ortolan.generation.sampling import candidates, draw
+from tests.parity.compare import CHANCE, likelihood
 
 pytestmark = pytest.mark.parity
 
@@ -185,9 +186,6 @@ def test_they_are_left_out_in_the_order_of_transformers(seed: int, names: set[st
     np.testing.assert_allclose(found, warped(scores, [warper for _, warper in chosen], at_least), rtol=3e-6)
 
 
-CHANCE = 1e-6
-"""How unlikely counts must be under what is expected, for a test to fail; seeds are fixed, so none comes and goes."""
-
 DRAWS = 20_000
 
 
@@ -232,15 +230,3 @@ def test_tokens_drawn_without_putting_back_are_as_frequent_as_those_of_torch():
         pairs[first, second] += 1
     expected = (probs[:, None] * probs / (1 - probs[:, None])).numpy() * (1 - np.eye(6))
     assert likelihood(pairs.ravel(), expected.ravel()) > CHANCE
-
-
-def likelihood(counts: NDArray[np.int64], expected: NDArray[np.float64]) -> float:
-    """How likely counts this far from what is expected are: Pearson's chi-square, rare cases taken together."""
-    wanted = expected / expected.sum() * counts.sum()
-    common = wanted >= 5
-    counts = np.append(counts[common], counts[~common].sum())
-    wanted = np.append(wanted[common], wanted[~common].sum())
-    counts, wanted = counts[wanted > 0], wanted[wanted > 0]
-    statistic = torch.tensor(((counts - wanted) ** 2 / wanted).sum())
-    freedom = torch.tensor((len(counts) - 1) / 2, dtype=torch.float64)
-    return float(torch.special.gammaincc(freedom, statistic.double() / 2))

@@ -18,21 +18,29 @@ from ortolan import Model
 from ortolan.config import BatchConfig
 from ortolan.generation.loop import Writer, generate
 from ortolan_exporters import export
-from tests.parity.compare import compared
+from tests.parity.compare import CHANCE, compared, likelihood
 from tests.parity.prompts import encoded, writing_config
 
 pytestmark = pytest.mark.parity
 
 TASKS = {
     "gpt2": "text-generation",
+    "distilgpt2": "text-generation",
     "llama": "text-generation",
+    "qwen2": "text-generation",
     "t5": "text2text-generation",
     "bart": "text2text-generation",
     "marian": "text2text-generation",
 }
+MAX_LENGTH = 256
+SIZES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_positions": MAX_LENGTH},
+    "distilgpt2": {"n_positions": MAX_LENGTH, "n_layer": 6, "n_head": 12, "num_attention_heads": 12, "n_embd": 96},
+}
+SLOW = ("distilgpt2", "qwen2", "marian")
+NAMES = [pytest.param(one, marks=[pytest.mark.slow] if one in SLOW else []) for one in TASKS]
 LENGTHS = (1, 2, 3, 7, 19, 40, 200, 133)
 NEW = 12
-MAX_LENGTH = 256
 
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -48,6 +56,16 @@ WAYS: dict[str, dict[str, Any]] = {
     "decay": {"exponential_decay_length_penalty": (3, 1.4)},
 }
 
+DRAWN: dict[str, dict[str, Any]] = {
+    "temperature": {"temperature": 0.7, "top_k": 0},
+    "top-k and top-p": {"temperature": 1.2, "top_k": 40, "top_p": 0.8},
+    "min-p": {"min_p": 0.1, "top_k": 0},
+    "typical": {"typical_p": 0.6, "top_k": 0},
+    "penalty": {"repetition_penalty": 1.5, "top_k": 30},
+}
+ROWS, SEEDS = 128, 24
+"""Texts of a call, and calls: 3,072 draws of a token."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -62,8 +80,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
     @functools.cache
     def once(name: str) -> Pair:
         folder: Path = tmp_path_factory.mktemp(name)
-        sizes = {"max_position_embeddings": MAX_LENGTH} | ({"n_positions": MAX_LENGTH} if name == "gpt2" else {})
-        checkpoint = zoo.save(folder / "checkpoint", name, TASKS[name], **sizes)
+        sizes = {"max_position_embeddings": MAX_LENGTH, **SIZES.get(name, {})}
+        checkpoint = zoo.save(folder / "checkpoint", name.removeprefix("distil"), TASKS[name], **sizes)
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
         tokenizer.model_max_length = MAX_LENGTH
         tokenizer.save_pretrained(checkpoint)
@@ -90,9 +108,7 @@ def wrote(pair: Pair, texts: list[list[int]], options: dict[str, Any]) -> list[l
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=[pytest.mark.slow] if one == "marian" else []) for one in TASKS]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_ids_equal_those_of_generate(pair: Callable[[str], Pair], name: str, way: str) -> None:
     both, options = pair(name), WAYS[way]
     texts = prompts(len(way), both.theirs.config.vocab_size)
@@ -117,3 +133,30 @@ def _without_padding(ids: list[int], pad: int | None, start: int) -> list[int]:
     while end > start + 1 and ids[end - 1] == pad:
         end -= 1
     return ids[:end]
+
+
+@pytest.mark.parametrize("way", DRAWN)
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_tokens_are_as_frequent_as_generate_would_draw_them(
+    pair: Callable[[str], Pair], name: str, way: str
+) -> None:
+    both, options = pair(name), {"do_sample": True, **DRAWN[way]}
+    prompt = prompts(5, both.theirs.config.vocab_size)[4]
+    with torch.inference_mode():
+        theirs = both.theirs.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+            max_new_tokens=2,  # some models are made to end with the last one
+            output_scores=True,
+            return_dict_in_generate=True,
+            **options,
+        )
+    likely = theirs.scores[0][0].double().softmax(-1).numpy()
+    first = 1 if both.theirs.config.is_encoder_decoder else len(prompt)
+    calls = [{"max_new_tokens": 2, "num_return_sequences": ROWS, "seed": seed, **options} for seed in range(SEEDS)]
+    drawn = [text[first] for call in calls for text in wrote(both, [prompt], call)[0]]
+    counts = np.bincount(drawn, minlength=len(likely))
+    assert counts[likely == 0].sum() == 0, "tokens that are left out there"
+    assert likelihood(counts, likely) > CHANCE
+    assert likelihood(counts, likely * (1 + np.argsort(likely) % 2)) < CHANCE, "another distribution would be seen"
+    compared[f"{name} drawn"] += len(drawn)

@@ -13,7 +13,8 @@ from ortolan_exporters.errors import QuantizeError
 MAX_INT8 = 127
 """Largest magnitude used: -128 is left out, so that the scale is symmetric."""
 
-MAX_UINT4 = 15
+PRECISE_BITS = 8
+"""With so many bits, narrower ranges than that of a block are not tried: they gain nothing."""
 
 SHRINKS = (0.95, 0.9, 0.85, 0.8)
 """Shares of a block's range that are tried beside all of it: cutting off the extremes rounds the rest more finely.
@@ -46,13 +47,13 @@ def quantize_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A matrix [N, K] in 4 bits, as MatMulNBits reads it: rows in blocks of equal size, the last one filled up.
+    """A matrix [N, K] in 4 or 8 bits, as MatMulNBits reads it: rows in blocks of equal size, the last one filled up.
 
     Attributes:
-        packed: Two integers a byte, the first one in the low bits; uint8 [N, blocks, size / 2].
+        packed: uint8 [N, blocks, size]; with 4 bits half as many, two integers a byte, the first one in the low bits.
         scales: float32 [N, blocks].
-        zero_points: The integer that stands for 0 in each block, packed in the same way; uint8 [N, blocks / 2],
-            rounded up.
+        zero_points: The integer that stands for 0 in each block, packed in the same way; uint8 [N, blocks], with 4 bits
+            half as many, rounded up.
     """
 
     packed: NDArray[np.uint8]
@@ -60,12 +61,13 @@ class Blocks:
     zero_points: NDArray[np.uint8]
 
 
-def quantize_blocks(weight: NDArray[np.float32], size: int) -> Blocks:
-    """Round a matrix to 4 bits, with a range for each block: of those tried, the one with the least squared error.
+def quantize_blocks(weight: NDArray[np.float32], size: int, bits: int = 4) -> Blocks:
+    """Round a matrix to 4 or 8 bits, with a range for each block: of those tried, the one with the least squared error.
 
     Args:
         weight: float32 [N, K]. Not modified.
         size: Weights in a block; even.
+        bits: 4 or 8.
 
     Returns:
         The blocks. One of zeros, or of numbers too small to have a scale, gets scale 1.
@@ -73,11 +75,13 @@ def quantize_blocks(weight: NDArray[np.float32], size: int) -> Blocks:
     Raises:
         QuantizeError: `weight` holds NaN or infinity.
     """
-    _refuse_unless_finite(weight, "int4")
+    _refuse_unless_finite(weight, f"int{bits}")
     rows, columns = weight.shape
     filled = np.pad(weight, ((0, 0), (0, -columns % size))).reshape(rows, -1, size)
-    parts = [_round_blocks(filled[start : start + ROWS_AT_ONCE]) for start in range(0, rows, ROWS_AT_ONCE)]
+    parts = [_round_blocks(filled[start : start + ROWS_AT_ONCE], bits) for start in range(0, rows, ROWS_AT_ONCE)]
     integers, scales, zero_points = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if bits == PRECISE_BITS:
+        return Blocks(integers, scales, zero_points)
     return Blocks(_pack(integers), scales, _pack(np.pad(zero_points, ((0, 0), (0, zero_points.shape[1] % 2)))))
 
 
@@ -94,13 +98,14 @@ class _Rounded(NamedTuple):
         return error
 
 
-def _round_blocks(blocks: NDArray[np.float32]) -> _Rounded:
+def _round_blocks(blocks: NDArray[np.float32], bits: int) -> _Rounded:
     """Round each block [n, blocks, size] to the best of the ranges."""
     low, high = np.minimum(blocks.min(axis=2), 0), np.maximum(blocks.max(axis=2), 0)
-    best = _round_to_range(blocks, low, high)
+    most = 2**bits - 1
+    best = _round_to_range(blocks, low, high, most)
     error = best.squared_error(blocks)
-    for shrink in map(np.float32, SHRINKS):
-        trial = _round_to_range(blocks, low * shrink, high * shrink)
+    for shrink in map(np.float32, SHRINKS if bits < PRECISE_BITS else ()):
+        trial = _round_to_range(blocks, low * shrink, high * shrink, most)
         trial_error = trial.squared_error(blocks)
         better = trial_error < error
         best = _Rounded(
@@ -112,11 +117,13 @@ def _round_blocks(blocks: NDArray[np.float32]) -> _Rounded:
     return best
 
 
-def _round_to_range(blocks: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> _Rounded:
-    scale = _scale(high - low, MAX_UINT4)
+def _round_to_range(
+    blocks: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32], most: int
+) -> _Rounded:
+    scale = _scale(high - low, most)
     zero_point = np.rint(-low / scale)
     integers = np.rint(blocks / scale[..., None]) + zero_point[..., None]
-    return _Rounded(np.clip(integers, 0, MAX_UINT4).astype(np.uint8), scale, zero_point.astype(np.uint8))
+    return _Rounded(np.clip(integers, 0, most).astype(np.uint8), scale, zero_point.astype(np.uint8))
 
 
 def _scale(spread: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
