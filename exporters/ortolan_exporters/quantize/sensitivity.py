@@ -10,8 +10,8 @@ from ortolan.progress import track
 from ortolan_exporters.quantize.layers import quantizable_layers
 
 MAX_MEASURED = 64
-"""Measurements at most. Each reduces the graphs and answers texts, which takes hours for 225 layers of a large model: of
-more layers than this, neighbours are reduced together, and stay in float32 together."""
+"""Measurements at most. Each reduces the graphs and answers texts, which would take hours for 225 layers of a large
+model: where there are more than this, neighbours are reduced together, and stay in float32 together."""
 
 Group = tuple[str, ...]
 """Layers that follow each other: one, unless there are very many."""
