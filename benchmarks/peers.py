@@ -97,9 +97,8 @@ def race(name: str, folder: Path, options: argparse.Namespace) -> Result:
         if options.profile:
             profile(running, subject)
         else:
-            for heat in running.heats():
-                taken = running.turns(heat)
-                times[heat.name] = {one: Times([list(calls) for calls in rounds]) for one, rounds in taken.items()}
+            for case, taken in running.turns(running.heats()).items():
+                times[case] = {one: Times([list(calls) for calls in rounds]) for one, rounds in taken.items()}
     likeness = {
         one: Likeness(like.same_label or 0.0, like.cosine or 0.0, like.difference or 0.0)
         for one, racer in running.racers.items()

@@ -78,8 +78,8 @@ def race(name: str, rounds: int, found: dict[str, Any]) -> dict[str, dict[str, T
         running.prepare(CONTENDERS)
         found["alike"][name] = _alike(running)
         times = {
-            case_name(name, *case): _times(running.turns(heat))
-            for case, heat in zip(model.cases, running.heats(), strict=True)
+            case_name(name, *case): _times(taken)
+            for case, taken in zip(model.cases, running.turns(running.heats()).values(), strict=True)
         }
         found["missing"][name] = {one.contender: one.reason for one in running.missing}
         found["versions"] |= running.versions

@@ -45,8 +45,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def suite(pytestconfig: pytest.Config) -> Iterator[Suite]:
+def suite(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Iterator[Suite]:
     """Begin a record, and at the end make the page of it."""
+    chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = frozenset(params["case"] for params in chosen if "case" in params)
     is_full, path = pytestconfig.getoption("--full"), pytestconfig.getoption("--record")
     rounds = pytestconfig.getoption("--rounds") or (FULL_ROUNDS if is_full else QUICK_ROUNDS)
     others, missing = tools.others(is_full=is_full)
@@ -56,7 +58,7 @@ def suite(pytestconfig: pytest.Config) -> Iterator[Suite]:
         ceilings, lacking = measure_ceilings(usable_threads())
         for line in (*ceilings, *missing, *lacking):
             writer.write(line)
-        yield Suite(is_full, rounds, others, writer.write)
+        yield Suite(is_full, rounds, others, writer.write, asked)
         for line in measure_ceilings(usable_threads())[0]:  # again: the machine may have been in a slow minute
             writer.write(line)
     write_report(read_record(path), path.with_suffix(""))

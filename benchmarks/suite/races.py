@@ -1,8 +1,8 @@
-"""Question: how is a race of `ortolan bench` run case by case, and how does pytest-benchmark come to its samples?"""
+"""Question: how is a race run for the cases that are asked for, and how does pytest-benchmark come to its samples?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
@@ -41,7 +41,7 @@ def seconds_of(case: Case) -> list[float]:
 
 @dataclass
 class Raced:
-    """A race of which each case is run when it is asked for the first time, in a `with` statement.
+    """A race that is run when one of its cases is asked for the first time, in a `with` statement.
 
     Attributes:
         title: What the record calls the subject.
@@ -49,6 +49,7 @@ class Raced:
         contenders: Who.
         settings: How.
         write: Takes the lines of the record.
+        asked: Beginnings of the names of cases that will be asked for, which are then run in the same rounds.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Raced:
     contenders: Sequence[Contender]
     settings: Settings
     write: Callable[[Line], None]
+    asked: Collection[str] = ()
     _found: dict[str, list[Case]] = field(default_factory=dict)
     _race: Race = field(init=False)
 
@@ -74,12 +76,14 @@ class Raced:
             self.write(replace(line, subject=self.title))
 
     def cases(self, name: str) -> list[Case]:
-        """Run one case, such as "1x16", unless that is done; nothing where nobody can run it."""
+        """Run a case, such as "1x16", and all that will be asked for, unless that is done; nothing if nobody can."""
         if name not in self._found:
-            heats = [heat for heat in self._race.heats() if heat.name == name]
-            self._found[name] = [replace(case, subject=self.title) for heat in heats for case in self._race.run(heat)]
-            for case in self._found[name]:
-                self.write(case)
+            wanted = (name, *self.asked)
+            heats = [one for one in self._race.heats() if one.name.startswith(wanted) and one.name not in self._found]
+            self._found |= {name: [], **{heat.name: [] for heat in heats}}
+            for case in self._race.run(heats):
+                self._found[case.case].append(replace(case, subject=self.title))
+                self.write(self._found[case.case][-1])
         return self._found[name]
 
     def reason(self, contender: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,14 @@ class Suite:
         rounds: How often each contender's turn comes.
         others: Who is raced beside Ortolan.
         write: Takes the lines of the record.
+        asked: Names of cases that were chosen, of all files.
     """
 
     is_full: bool
     rounds: int
     others: Sequence[Contender]
     write: Callable[[Line], None]
+    asked: Collection[str]
 
     def race(
         self,
@@ -70,7 +72,7 @@ class Suite:
             calibration=tuple(calibration),
         )
         racing = [one for one in (*self.others, *own(model.precisions)) if can(one, kind, subject.task)]
-        return Raced(model.title, subject, racing, settings, self.write)
+        return Raced(model.title, subject, racing, settings, self.write, self.asked)
 
     def case(self, **fields: Any) -> Case:
         """Write one case; its load average is that of now.

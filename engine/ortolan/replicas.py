@@ -106,7 +106,7 @@ class Replicas:
         max_rows, max_length = batching.max_batch_size or MOST_ROWS, self.pipe.model.artifact.manifest.max_length
 
         def run(width: int, rows: int, length: int) -> None:
-            row = Encoding([filler] * length, [0] * length, [(0, 0)] * length)
+            row = Encoding([filler] * length, [0] * length)
             self.run([row] * rows, width)
 
         widths = list(self._by_width) or [1]

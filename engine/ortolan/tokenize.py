@@ -44,14 +44,23 @@ class Encoding:
     Attributes:
         ids: Token ids, special tokens included.
         type_ids: Segment of each token: 0 for the first text and 1 for the second.
-        offsets: Start and end of each token in its text, in characters; (0, 0) for special tokens.
+        placed: `offsets` of an encoding that was put together from parts; None where the tokenizer knows them.
         details: What else the tokenizer found; None where an encoding was put together from parts.
     """
 
     ids: list[int]
     type_ids: list[int]
-    offsets: list[tuple[int, int]]
+    placed: list[tuple[int, int]] | None = None
     details: tokenizers.Encoding | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Start and end of each token in its text, in characters; (0, 0) for special tokens.
+
+        They are made when they are asked for: to make them takes half as long as to make the ids, and most tasks have
+        no use for them.
+        """
+        return self._found.offsets if self.placed is None else self.placed
 
     @property
     def is_special(self) -> list[bool]:
@@ -84,7 +93,8 @@ class Encoding:
             start, end = self._word_around(first, text), self._word_around(last, text)
             if start is not None and end is not None:
                 return start[0], end[1]
-        return self.offsets[first][0], self.offsets[last][1]
+        offsets = self.offsets
+        return offsets[first][0], offsets[last][1]
 
     def _word_around(self, position: int, text: int) -> tuple[int, int] | None:
         word = self._found.token_to_word(position)
@@ -274,7 +284,7 @@ class Tokenizer:
 
     def _encoding(self, encoded: tokenizers.Encoding) -> Encoding:
         type_ids = encoded.type_ids if self.has_segments else [0] * len(encoded)
-        return Encoding(encoded.ids, type_ids, encoded.offsets, encoded)
+        return Encoding(encoded.ids, type_ids, details=encoded)
 
     def encode_words(self, words: Sequence[str], truncation: Truncation, *, index: int | None = None) -> Encoding:
         """Tokenize a text that was cut into words beforehand; offsets are those within each word.

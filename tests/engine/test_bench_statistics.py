@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.bench.records import Case
-from ortolan.bench.statistics import Ratio, ratio, summarize
+from ortolan.bench.statistics import Ratio, expanded, ratio, summarize
 from ortolan.errors import ShapeError
 from tests.engine.bench_records import CASE
 
@@ -63,6 +63,21 @@ def test_nineteen_of_twenty_intervals_hold_the_truth():
         found = ratio(own, other)
         held += found.low <= 1.5 <= found.high
     assert 0.88 <= held / 200 <= 1.0
+
+
+@pytest.mark.parametrize(("count", "level"), [(6, 0.9951), (11, 0.9806), (10_000, 0.95)])
+def test_few_rounds_want_a_wider_interval(count: int, level: float):
+    assert expanded(0.95, count) == pytest.approx(level, abs=2e-4)
+
+
+def test_six_rounds_hold_the_truth_about_as_often_as_they_say():
+    draw = np.random.default_rng(3)
+    held = 0
+    for _ in range(300):
+        own, other = (case(*([float(x)] for x in np.exp(0.1 * draw.normal(size=6)) * ms)) for ms in (10.0, 15.0))
+        found = ratio(own, other)
+        held += found.low <= 1.5 <= found.high
+    assert 0.94 <= held / 300 <= 1.0
 
 
 def test_who_carries_nothing_is_infinitely_worse():

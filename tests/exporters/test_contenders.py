@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from ortolan_exporters import export
 from ortolan_exporters.contenders import bench, environments, likeness, race
 from ortolan_exporters.contenders.environments import FOLDER, InstallError, file_of, python_of
 from ortolan_exporters.contenders.process import Process, WorkerError
-from ortolan_exporters.contenders.registry import AGAINST, asked_for
+from ortolan_exporters.contenders.registry import AGAINST, asked_for, own
 from ortolan_exporters.contenders.serving import KINDS, Worker
 from ortolan_exporters.contenders.subject import find_checkpoint, open_subject, parse_shapes
 from tests import checkpoints
@@ -142,6 +144,61 @@ def test_a_reason_names_the_checkpoint_and_not_its_folder(tmp_path: Path):
     found = race.Race(open_subject(GOLDEN, checkpoint=tmp_path / "model"), settings)
     found._lose("somebody", f"{tmp_path / 'model'} is not supported")
     assert [one.reason for one in found.missing] == ["model is not supported"]
+
+
+@dataclass
+class FakeProcess:
+    """Answers at once, and fails in one case; notes what it was asked."""
+
+    name: str
+    asked: list[tuple[str, Any]]
+    fails_at: Any = None
+
+    def ask(self, what: str, asked: Any, *_: Any) -> list[float]:
+        self.asked.append((self.name, asked))
+        if asked == self.fails_at:
+            raise WorkerError("out of memory")
+        return [1.0]
+
+
+def heat(name: str, kind: str = "forward") -> race.Heat:
+    return race.Heat(kind, "latency", name, asked=name, tokens=8, rows=1)
+
+
+def raced_by_fakes(tmp_path: Path, fails_at: str | None = None) -> tuple[race.Race, list[tuple[str, Any]]]:
+    asked: list[tuple[str, Any]] = []
+    found = race.Race(open_subject(GOLDEN), race.Settings(folder=tmp_path, logs=tmp_path, threads=1, rounds=2))
+    for one, failing in zip(own(["fp32", "int8"]), (None, fails_at), strict=True):
+        process = FakeProcess(one.name, asked, failing)
+        found.racers[one.name] = race.Racer(one, process, ["forward", "write"])  # type: ignore[arg-type]
+    return found, asked
+
+
+def test_a_round_goes_through_all_cases_and_in_each_through_all_contenders(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(race, "REST_SECONDS", 0.0)
+    found, asked = raced_by_fakes(tmp_path)
+    taken = found.turns([heat("1x8"), heat("8x8")])
+    assert [case for _, case in asked] == ["1x8", "1x8", "8x8", "8x8"] * 2
+    assert taken == {case: {name: [(1.0,)] * 2 for name in found.racers} for case in ("1x8", "8x8")}
+
+
+def test_first_round_of_texts_that_are_written_is_not_counted(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(race, "REST_SECONDS", 0.0)
+    found, asked = raced_by_fakes(tmp_path)
+    taken = found.turns([heat("1 text", "write"), heat("1x8")])
+    assert [case for _, case in asked].count("1 text") == 6
+    assert {len(rounds) for by_name in taken.values() for rounds in by_name.values()} == {2}
+
+
+def test_who_fails_in_one_case_is_missing_there_alone(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setattr(race, "REST_SECONDS", 0.0)
+    found, _ = raced_by_fakes(tmp_path, fails_at="8x8")
+    taken = found.turns([heat("1x8"), heat("8x8")])
+    assert {case: set(by_name) for case, by_name in taken.items()} == {
+        "1x8": {"Ortolan fp32", "Ortolan int8"},
+        "8x8": {"Ortolan fp32"},
+    }
+    assert [(one.contender, one.reason) for one in found.missing] == [("Ortolan int8", "8x8: out of memory")]
 
 
 def test_prompts_are_tokens_of_the_texts():

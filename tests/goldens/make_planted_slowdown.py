@@ -52,9 +52,8 @@ def record(planned: Plan, name: str) -> None:
         with Race(planned.subject, settings) as race:
             race.prepare(planned.contenders)
             writer.write(first_line(planned, race.versions))
-            for heat in race.heats():
-                for case in race.run(heat):
-                    writer.write(case)
+            for case in race.run(race.heats()):
+                writer.write(case)
             assert not race.missing, race.missing
 
 

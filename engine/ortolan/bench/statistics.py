@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,10 +79,10 @@ def ratio(own: Case, other: Case) -> Ratio:
     """Compare two contenders that took turns in the same rounds.
 
     The estimate is the median over the rounds of the ratio within a round, each of medians: a shared machine has slow
-    minutes, and a round is short enough for both to be in the same one. The interval is the percentile interval of a
-    bootstrap over the rounds, not over samples: those of one round share its minute. Of one round it has no width, and
-    of fewer than six it is narrower than its level says, as no interval between samples of a median can be wider
-    than their range.
+    minutes, and a round is short enough for both to be in the same one. The interval is the expanded percentile
+    interval of a bootstrap over the rounds, not over samples: those of one round share its minute. Of one round it has
+    no width, and of fewer than six it is narrower than its level says, as no interval between samples of a median can
+    be wider than their range.
 
     Args:
         own: The contender that the ratio speaks of.
@@ -94,7 +95,8 @@ def ratio(own: Case, other: Case) -> Ratio:
         ShapeError: Units or numbers of rounds differ.
 
     Source:
-        Efron and Tibshirani (1993), An Introduction to the Bootstrap, section 13.3 (percentile interval).
+        Efron and Tibshirani (1993), An Introduction to the Bootstrap, section 13.3 (percentile interval); Hesterberg
+        (2015), "What Teachers Should Know About the Bootstrap", The American Statistician 69(4) (expanded).
     """
     if (own.unit, own.better, len(own.rounds)) != (other.unit, other.better, len(other.rounds)):
         raise ShapeError(
@@ -105,7 +107,34 @@ def ratio(own: Case, other: Case) -> Ratio:
     ratios = divided(round_medians(own), round_medians(other))
     if own.better == "less":
         ratios = divided(round_medians(other), round_medians(own))
-    return interval(float(np.median(ratios)), np.median(resampled(ratios, np.random.default_rng(SEED)), axis=1))
+    estimates = np.median(resampled(ratios, np.random.default_rng(SEED)), axis=1)
+    return interval(float(np.median(ratios)), estimates, expanded(LEVEL, len(ratios)))
+
+
+def expanded(level: float, count: int) -> float:
+    """Say at which level a percentile interval of few values is as wide as it should be at another one.
+
+    Resamples of N values spread less than samples would, by the root of (N - 1) / N, and have tails of a normal
+    distribution where Student's has heavier ones. Six values want 0.995 for 0.95.
+
+    Args:
+        level: Share of intervals that should hold what they estimate.
+        count: Values that are resampled, N.
+
+    Source:
+        Hesterberg (2015), as above; Student's quantile by Abramowitz and Stegun (1964), 26.7.5.
+    """
+    if count < 2:
+        return level
+    normal, freedom = NormalDist(), count - 1
+    z = normal.inv_cdf((1.0 + level) / 2.0)
+    student = (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+    return 2.0 * normal.cdf((count / freedom) ** 0.5 * student) - 1.0
 
 
 def round_medians(case: Case) -> Floats:

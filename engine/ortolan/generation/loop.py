@@ -115,7 +115,7 @@ class Writer:
         start = 0 if "encoder" in self._model.graphs else None
         config, outcome = GenerationConfig(max_new_tokens=2, decoder_start_token_id=start), Outcome()
         scheduler = self.scheduler(max_requests=1, reuses_prefixes=False)
-        scheduler.add(self.request(Encoding([0], [0], [(0, 0)]), config, outcome))
+        scheduler.add(self.request(Encoding([0], [0]), config, outcome))
         while not outcome.is_over:
             scheduler.step()
         if isinstance(outcome.error, SessionError):

@@ -120,9 +120,8 @@ def race(planned: Plan, write: Callable[[Line], None]) -> None:
                 for ceiling in ceilings:
                     write(ceiling)
                 found.missing += missing
-            for heat in found.heats():
-                for case in found.run(heat):
-                    write(case)
+            for case in found.run(found.heats()):
+                write(case)
             for line in found.missing:
                 write(line)
 

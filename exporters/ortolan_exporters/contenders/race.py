@@ -1,7 +1,7 @@
 """Contenders side by side: made, compared, and timed in turns, each in a process of its own.
 
 All get the same token ids or texts and the same number of threads. They take turns, in another order in each round: the
-others are idle while one is timed. Times are taken within the processes.
+others are idle while one is timed. A round goes through all cases. Times are taken within the processes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +96,11 @@ class Heat:
         return 1 if self.kind == "write" else CALLS
 
     @property
+    def warm_up_rounds(self) -> int:
+        """Rounds that are not counted."""
+        return 1 if self.kind == "write" else 0
+
+    @property
     def warm_up_seconds(self) -> float:
         """Uncounted calls before them; for texts that are written a first round is not counted instead."""
         return 0.0 if self.kind == "write" else WARM_UP_SECONDS
@@ -138,40 +143,53 @@ class Race:
         kinds = {kind for one in self.racers.values() for kind in one.kinds}
         return [heat for heat in heats(self._subject, self._settings.written) if heat.kind in kinds]
 
-    def run(self, heat: Heat) -> list[Case]:
-        """Time one case, and say for each contender that could do it what came of it."""
-        taken = self.turns(heat)
+    def run(self, heats: Sequence[Heat]) -> list[Case]:
+        """Time cases, and say for each contender that could do one what came of it."""
+        taken = self.turns(heats)
         load = load_average()
+        return [case for heat in heats for case in self._cases(heat, taken[heat.name], load)]
+
+    def _cases(self, heat: Heat, taken: Mapping[str, list[Samples]], load: float) -> list[Case]:
         named = _reference([self.racers[name] for name in taken])
         found = [_case(self._subject, heat, self.racers[name], rounds, load) for name, rounds in taken.items()]
         if named is None or named.contender.name == REFERENCE:
             return found
         return [replace(case, reference=named.contender.name) for case in found]
 
-    def turns(self, heat: Heat) -> dict[str, list[Samples]]:
-        """Time one case.
+    def turns(self, heats: Sequence[Heat]) -> dict[str, dict[str, list[Samples]]]:
+        """Time cases: in each round all of them, one after the other, and in each case all contenders.
+
+        So the rounds of a case lie minutes apart, and what they have in common is not a minute of the machine.
 
         Returns:
-            Milliseconds of each call of each round, by contender. One that fails goes to `missing`; the others go on.
+            Milliseconds of each call of each round, by case and contender. A contender that fails goes to `missing`;
+            the others go on.
         """
-        racing = {name: one for name, one in self.racers.items() if heat.kind in one.kinds}
-        skipped = 1 if heat.kind == "write" else 0
-        taken: dict[str, list[Samples]] = {name: [] for name in racing}
+        taken: dict[str, dict[str, list[Samples]]] = {
+            heat.name: {name: [] for name, one in self.racers.items() if heat.kind in one.kinds} for heat in heats
+        }
+        warm_ups = max((heat.warm_up_rounds for heat in heats), default=0)
         draw = random.Random(0)
-        for number in track(range(self._settings.rounds + skipped), f"{self._subject.name}, {heat.name}"):
-            for name in draw.sample(list(racing), len(racing)):
-                time.sleep(REST_SECONDS)
-                if (spent := self._turn(racing[name], heat)) is None:
-                    del racing[name], taken[name]
-                elif number >= skipped:
-                    taken[name].append(spent)
+        for number in track(range(self._settings.rounds + warm_ups), f"{self._subject.name}, rounds"):
+            for heat in heats:
+                if number >= warm_ups - heat.warm_up_rounds:
+                    self._round(heat, taken[heat.name], draw, counts=number >= warm_ups)
         return taken
+
+    def _round(self, heat: Heat, taken: dict[str, list[Samples]], draw: random.Random, *, counts: bool) -> None:
+        """Let all have their turn in one case, in an order of no meaning."""
+        for name in draw.sample(list(taken), len(taken)):
+            time.sleep(REST_SECONDS)
+            if (spent := self._turn(self.racers[name], heat)) is None:
+                del taken[name]
+            elif counts:
+                taken[name].append(spent)
 
     def _turn(self, racer: Racer, heat: Heat) -> Samples | None:
         try:
             spent = racer.process.ask("time", heat.asked, heat.calls, heat.warm_up_seconds, heat.kind)
         except WorkerError as error:
-            self._drop(racer, [heat.kind], str(error))
+            self._lose(racer.contender.name, f"{heat.name}: {error}")
             return None
         return tuple(spent)
 
