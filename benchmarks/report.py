@@ -42,7 +42,7 @@ from ortolan.bench.report import markdown_table
 from ortolan.timing import Times
 
 RECORDS = Path(__file__).parent / "records"
-SUITE = RECORDS / "bench.jsonl"
+SUITE, LLAMA = RECORDS / "bench.jsonl", RECORDS / "bench_llama.jsonl"
 ROOT = Path(__file__).parents[1]
 SUITE_PLOT = ROOT / "docs" / "bench.svg"
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "numbers.md"
@@ -308,9 +308,9 @@ def suite() -> str:
     return f"{head}\n\n{summary_table(record)}\n\n{tail}"
 
 
-def every_contender() -> str:
-    """What the whole suite found, at length."""
-    record = read_record(SUITE)
+def every_contender(path: Path = SUITE) -> str:
+    """What a run of the suite found, at length."""
+    record = read_record(path)
     head = (
         "Medians, and in brackets how many times as good as the reference, with 95 % intervals. The reference is eager "
         "PyTorch in fp32 where a table names no other one."
@@ -318,6 +318,16 @@ def every_contender() -> str:
     missing = [f"- {line.contender}{line.subject and f', {line.subject}'}: {line.reason}" for line in record.missing]
     lost = "Not measured:\n\n" + "\n".join(missing) if missing else ""
     return "\n\n".join(filter(None, [head, markdown_table(record).strip(), lost]))
+
+
+def llama() -> str:
+    """What a part of a full run found: texts that a decoder of Llama's kind writes."""
+    run = read_record(LLAMA).run
+    return (
+        f"{every_contender(LLAMA)}\n\n"
+        f"`python -m pytest benchmarks/suite/test_generation.py --full -k llama`, record "
+        f"`benchmarks/records/{LLAMA.name}`: {run.processor}, {run.threads} cores of a shared machine, {run.settings['rounds']} rounds."
+    )
 
 
 def _is_of(case: str, model: str) -> bool:
@@ -329,6 +339,7 @@ IN_SHORT = {"bench": suite, "writing_speed": writing_speed, "demo": default_mode
 
 AT_LENGTH = {
     "The suite, contender by contender": {"bench": every_contender},
+    "Texts of a Llama, contender by contender": {"bench_llama": llama},
     "Texts that are read": {
         "encoder_latency": distilbert,
         "peers": peers,

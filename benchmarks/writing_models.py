@@ -56,6 +56,22 @@ def _gpt2() -> Any:
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(eos_token_id=EOS, bos_token_id=BOS))
 
 
+def _llama() -> Any:
+    config = transformers.LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        bos_token_id=BOS,
+    )
+    return transformers.LlamaForCausalLM(config)
+
+
 def _t5() -> Any:
     sizes = {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8}
     return transformers.T5ForConditionalGeneration(
@@ -86,6 +102,7 @@ GREEDY, BEAMS = ((1, 1), (8, 1)), ((1, 4), (8, 4))
 
 SUBJECTS = {
     "gpt2": WritingSubject("GPT-2 (124M)", "text-generation", _gpt2, 32, 64, GREEDY),
+    "llama-135m": WritingSubject("Llama (135M, as SmolLM2)", "text-generation", _llama, 32, 64, GREEDY),
     "t5-small": WritingSubject("T5-small", "text2text-generation", _t5, 32, 64, GREEDY + BEAMS),
     "bart-base": WritingSubject("BART-base", "text2text-generation", _bart, 32, 64, GREEDY + BEAMS),
 }

@@ -9,7 +9,7 @@ where it needs one (ortolan_exporters.contenders); all get the same token ids an
 the others are idle while one is timed. A time is that of the whole call, from ids to ids. Before anything is timed,
 what Ortolan writes in fp32 is compared with what torch writes.
 
-    python -m benchmarks.writing_speed [--models gpt2 t5-small bart-base] [--rounds 7]
+    python -m benchmarks.writing_speed [--models gpt2 llama-135m t5-small bart-base] [--rounds 7]
 """
 
 from __future__ import annotations

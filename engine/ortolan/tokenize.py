@@ -57,8 +57,8 @@ class Encoding:
     def offsets(self) -> list[tuple[int, int]]:
         """Start and end of each token in its text, in characters; (0, 0) for special tokens.
 
-        They are made when they are asked for: to make them takes half as long as to make the ids, and most tasks have
-        no use for them.
+        They are made when they are asked for: that takes more than twice as long as the ids, and most tasks have no
+        use for them.
         """
         return self._found.offsets if self.placed is None else self.placed
 
