@@ -323,11 +323,12 @@ def every_contender(path: Path = SUITE) -> str:
 def llama() -> str:
     """What a part of a full run found: texts that a decoder of Llama's kind writes."""
     run = read_record(LLAMA).run
-    return (
-        f"{every_contender(LLAMA)}\n\n"
-        f"`python -m pytest benchmarks/suite/test_generation.py --full -k llama`, record "
-        f"`benchmarks/records/{LLAMA.name}`: {run.processor}, {run.threads} cores of a shared machine, {run.settings['rounds']} rounds."
+    command = "python -m pytest benchmarks/suite/test_generation.py --full -k llama"
+    tail = (
+        f"`{command}`, record `benchmarks/records/{LLAMA.name}`: {run.processor}, {run.threads} cores of a shared "
+        f"machine, {run.settings['rounds']} rounds."
     )
+    return f"{every_contender(LLAMA)}\n\n{tail}"
 
 
 def _is_of(case: str, model: str) -> bool:
