@@ -355,11 +355,24 @@ def open_graphs(
     Raises:
         HashMismatchError: The file differs from what was exported.
         SignatureError: The graph is not the one that the manifest describes, or without manifest not one to run.
+        ProviderError: A decoder that writes its cache in place, on another provider than the CPU.
     """
     graphs, disabled = _graphs_of(artifact, provider, precision, way)
+    _check_in_place(graphs, provider)
     if way is not None and config.num_threads is None:
         config = replace(config, num_threads=way.num_threads)
     return in_place({role: _open(artifact, provider, config, graph, disabled) for role, graph in graphs.items()})
+
+
+def _check_in_place(graphs: Mapping[str, Graph], provider: Provider) -> None:
+    """Refuse a cache in main memory that a device would have to write in place: it would work on a copy of its own."""
+    reads = {spec.name for graph in graphs.values() for spec in graph.signature.inputs}
+    if provider.name != "cpu" and "seqlens_k" in reads:
+        raise ProviderError(
+            f"provider '{provider.name}' for a model that writes requested",
+            "its cache lies in main memory, where the CPU's operators alone write in place",
+            "choose 'cpu', or export the checkpoint with layout 'portable', whose cache is handed in and out",
+        )
 
 
 def _open(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,19 @@ def test_a_named_provider_that_does_not_come_up_is_not_replaced(monkeypatch: pyt
     fail_on_cuda(monkeypatch)
     with pytest.raises(ProviderError, match="no driver"):
         Model.load(GOLDEN, provider="cuda")
+
+
+def test_decoder_that_writes_its_cache_in_place_is_refused_where_memory_is_not_that_of_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    device = replace(PROVIDERS["cpu"], name="cuda")  # runs anything; only its name is that of a device
+    monkeypatch.setattr(model_module, "candidates", lambda name: [device, PROVIDERS["cpu"]])
+    message = "provider 'cuda' for a model that writes requested, its cache lies in main memory, .*layout 'portable'"
+    with pytest.raises(ProviderError, match=message):
+        Model.load(GOLDEN.with_name("artifact-v3"), "cuda", "fp32")
+    model = Model.load(GOLDEN.with_name("artifact-v3"), "auto", "fp32")
+    assert model.provider == "cpu"
+    assert model.reason.startswith("cuda: its cache lies in main memory")
 
 
 def test_no_provider_at_all_is_a_provider_error(monkeypatch: pytest.MonkeyPatch):
