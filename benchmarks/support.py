@@ -126,7 +126,8 @@ def attempt(model_type: str, task: str) -> dict[str, Any]:
             "quality": {name: dict(record.quality) for name, record in records.items()},
             "kept_fp32": {name: list(record.kept_fp32) for name, record in records.items()},
             "bytes": {
-                name: artifact.manifest.files[record.graphs["model"].file].bytes for name, record in records.items()
+                name: sum(artifact.manifest.files[graph.file].bytes for graph in record.graphs.values())
+                for name, record in records.items()
             },
         }
 
