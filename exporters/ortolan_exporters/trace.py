@@ -142,6 +142,9 @@ def _trace_with_transformers(checkpoint: Checkpoint) -> ir.Model:
     model.graph.outputs.clear()
     model.graph.outputs.extend(found[name] for name in checkpoint.outputs)
     _declare_outputs(model, checkpoint.outputs)
+    for value in model.graph.inputs:  # it numbers the axes that vary; one that it fixed must be seen
+        sizes = zip(value.shape or (), axes_of(str(value.name)), strict=True)
+        value.shape = ir.Shape([size if isinstance(size, int) else axis for size, axis in sizes])
     return model
 
 
