@@ -14,7 +14,7 @@ MAX_INT8 = 127
 """Largest magnitude used: -128 is left out, so that the scale is symmetric."""
 
 PRECISE_BITS = 8
-"""With so many bits, narrower ranges than that of a block are not tried: they gain nothing."""
+"""With so many bits, narrower ranges than that of a block are not tried: its steps are fine enough."""
 
 SHRINKS = (0.95, 0.9, 0.85, 0.8)
 """Shares of a block's range that are tried beside all of it: cutting off the extremes rounds the rest more finely.
