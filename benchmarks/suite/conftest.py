@@ -11,7 +11,7 @@ import pytest
 from benchmarks.record import OUT
 from benchmarks.suite import tools
 from benchmarks.suite.races import CLOCK, Raced, seconds_of
-from benchmarks.suite.session import FULL_ROUNDS, QUICK_ROUNDS, Suite
+from benchmarks.suite.session import ROUNDS, Suite
 from ortolan.bench.ceilings import measure_ceilings
 from ortolan.bench.records import Case, RecordWriter, read_record
 from ortolan.bench.report import write_report
@@ -25,8 +25,8 @@ MARK = "full"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Say what can be chosen."""
     group = parser.getgroup("ortolan")
-    group.addoption("--full", action="store_true", help="all models, all tools, more rounds")
-    group.addoption("--rounds", type=int, help=f"turns of each contender (default: {QUICK_ROUNDS}, {FULL_ROUNDS})")
+    group.addoption("--full", action="store_true", help="all models, all tools, more cases")
+    group.addoption("--rounds", type=int, default=ROUNDS, help=f"turns of each contender (default: {ROUNDS})")
     group.addoption("--record", type=Path, default=RECORD, help="JSON lines; the page goes into the folder beside it")
 
 
@@ -49,8 +49,7 @@ def suite(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Iterat
     """Begin a record, and at the end make the page of it."""
     chosen = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     asked = frozenset(params["case"] for params in chosen if "case" in params)
-    is_full, path = pytestconfig.getoption("--full"), pytestconfig.getoption("--record")
-    rounds = pytestconfig.getoption("--rounds") or (FULL_ROUNDS if is_full else QUICK_ROUNDS)
+    is_full, rounds, path = map(pytestconfig.getoption, ("--full", "--rounds", "--record"))
     others, missing = tools.others(is_full=is_full)
     with RecordWriter(path) as writer:
         settings = {"suite": MARK if is_full else "quick", "rounds": rounds}

@@ -27,7 +27,9 @@ from ortolan_exporters.contenders.registry import OWN_PROGRAM, Contender, own
 from ortolan_exporters.contenders.serving import Feed, Job
 from ortolan_exporters.contenders.subject import open_subject
 
-QUICK_ROUNDS, FULL_ROUNDS = 1, 5
+QUICK_ROUNDS, FULL_ROUNDS = 1, 3
+"""A round takes minutes."""
+
 QUICK = ("Ortolan int8", "ONNX Runtime fp32", "optimum int8, per channel", "OpenVINO int8")
 """Who is asked in quick runs: one of each tool."""
 
