@@ -256,7 +256,8 @@ def save(folder: Path, model_type: str, task: str, *, seed: int = 0, **overrides
     """Write a checkpoint as save_pretrained does; for sentence embeddings with a module list."""
     import json
 
-    model_for(model_type, task, seed=seed, **overrides).save_pretrained(folder)
+    model = model_for(model_type, task, seed=seed, **overrides)
+    model.save_pretrained(folder)
     tokenizer_for(model_type).save_pretrained(folder)
     if task == "sentence-embedding":
         kinds = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
@@ -266,5 +267,6 @@ def save(folder: Path, model_type: str, task: str, *, seed: int = 0, **overrides
         ]
         (folder / "modules.json").write_text(json.dumps(rows))
         (folder / "1_Pooling").mkdir()
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+        pooling = {"word_embedding_dimension": model.config.hidden_size, "pooling_mode_mean_tokens": True}
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     return folder

@@ -10,7 +10,7 @@ from benchmarks.peer_models import CALIBRATION, texts_of
 from benchmarks.record import OUT
 from benchmarks.suite.races import Raced
 from benchmarks.suite.subjects import Model
-from benchmarks.suite.tools import can
+from benchmarks.suite.tools import PRECISIONS, can
 from ortolan.bench.records import Case, Line, Missing
 from ortolan.request import TextInput
 from ortolan.session.processors import usable_threads
@@ -71,7 +71,7 @@ class Suite:
             written=written,
             calibration=tuple(calibration),
         )
-        racing = [one for one in (*self.others, *own(model.precisions)) if can(one, kind, subject.task)]
+        racing = [one for one in (*self.others, *own(PRECISIONS)) if can(one, kind, subject.task)]
         return Raced(model.title, subject, racing, settings, self.write, self.asked)
 
     def case(self, **fields: Any) -> Case:

@@ -26,6 +26,12 @@ MADE = OUT / "suite"
 ROOT = Path(__file__).parents[2]
 SOURCES = (ROOT / "engine", ROOT / "exporters")
 
+SHAPES = ((1, 16), (1, 128), (8, 128))
+"""Texts x tokens of the bare calls of quick runs."""
+
+RATES = (100, 400)
+"""Requests a second that the engine is offered in quick runs."""
+
 TASKS = ("token-classification", "question-answering", "fill-mask", "sentence-embedding")
 """Beyond text-classification."""
 
@@ -39,14 +45,12 @@ class Model:
         task: What it is exported for.
         folder: Where it is kept, and what tools make of it.
         checkpoint: Makes the checkpoint, given a folder for it, or finds it.
-        precisions: Of Ortolan's artifact. In random weights int8 fails the gate of some tasks.
     """
 
     title: str
     task: str
     folder: Path
     checkpoint: Callable[[Path], Path]
-    precisions: tuple[str, ...] = PRECISIONS
 
     @property
     def source(self) -> Path:
@@ -62,7 +66,7 @@ class Model:
 
         def make(folder: Path) -> None:
             say(f"exporting {self.title}")
-            export(self.source, folder, self.task, precisions=self.precisions)
+            export(self.source, folder, self.task, precisions=PRECISIONS)
 
         return kept(self.folder / "artifact", make)
 
@@ -109,8 +113,7 @@ CLASSIFIERS = {
 """One with real weights, and one of real size."""
 
 BY_TASK = {
-    task: Model(f"BERT of MiniLM-L6's size, random weights, {task}", task, MADE / task, _bert(task), ("fp32",))
-    for task in TASKS
+    task: Model(f"BERT of MiniLM-L6's size, random weights, {task}", task, MADE / task, _bert(task)) for task in TASKS
 }
 """The other tasks of models that read."""
 

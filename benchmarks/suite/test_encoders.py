@@ -13,12 +13,11 @@ import pytest
 from benchmarks.peer_models import HELD_OUT, texts_of
 from benchmarks.suite.races import Raced
 from benchmarks.suite.session import Suite
-from benchmarks.suite.subjects import BY_TASK, CLASSIFIERS
+from benchmarks.suite.subjects import BY_TASK, CLASSIFIERS, SHAPES
 from benchmarks.suite.tools import names
 from ortolan_exporters.contenders.registry import READING
 
 QUICK = "minilm"
-SHAPES = ((1, 16), (1, 128), (8, 128))
 MORE_SHAPES = ((1, 8), (1, 32), (1, 64), (1, 256), (8, 32), (32, 128))
 MODELS = {**dict.fromkeys(CLASSIFIERS, (*SHAPES, *MORE_SHAPES)), **dict.fromkeys(BY_TASK, SHAPES)}
 """Models, and in which shapes: other heads on MiniLM's layers are not told apart by more of them."""
@@ -50,6 +49,7 @@ def raced(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Raced]:
         for shape in shapes
     ],
     indirect=["raced"],
+    scope="module",  # else each test would have a race of its own
 )
 def test_bare_call(raced: Raced, show_raced: Callable[[Raced, str, str], None], case: str, contender: str) -> None:
     """Time a call of so many texts of so many tokens."""

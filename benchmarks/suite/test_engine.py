@@ -16,14 +16,13 @@ from benchmarks.engine_load import CONTENDERS, mixes, own_contenders, services, 
 from benchmarks.engine_load_tables import BATCHER, ENGINE, LOOP, ONE_SESSION
 from benchmarks.open_loop import draw_texts, poisson_arrivals
 from benchmarks.suite.session import Suite
-from benchmarks.suite.subjects import CLASSIFIERS, served
+from benchmarks.suite.subjects import CLASSIFIERS, RATES, served
 from benchmarks.workers.load import Play
 from ortolan.bench.records import Case
 from ortolan.progress import track
 from ortolan_exporters.contenders.process import Process
 
 full = pytest.mark.full
-RATES = (100, 400)
 MORE_RATES = (25, 50, 200, 300, 600)
 SECONDS = 1.0
 LATE_MS = 1000.0
