@@ -17,6 +17,7 @@ from benchmarks.suite.subjects import BY_TASK, CLASSIFIERS, SHAPES
 from benchmarks.suite.tools import names
 from ortolan_exporters.contenders.registry import READING
 
+full = pytest.mark.full
 QUICK = "minilm"
 MORE_SHAPES = ((1, 8), (1, 32), (1, 64), (1, 256), (8, 32), (32, 128))
 MODELS = {**dict.fromkeys(CLASSIFIERS, (*SHAPES, *MORE_SHAPES)), **dict.fromkeys(BY_TASK, SHAPES)}
@@ -30,7 +31,7 @@ def _case(shape: tuple[int, int]) -> str:
     return "{}x{}".format(*shape)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[QUICK, *(pytest.param(name, marks=full) for name in MODELS if name != QUICK)])
 def raced(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Raced]:
     """Race one model."""
     model = (CLASSIFIERS | BY_TASK)[request.param]
@@ -41,16 +42,16 @@ def raced(request: pytest.FixtureRequest, suite: Suite) -> Iterator[Raced]:
 
 
 @pytest.mark.parametrize("contender", CONTENDERS)
-@pytest.mark.parametrize(
-    ("raced", "case"),
-    [
-        pytest.param(name, _case(shape), marks=() if name == QUICK and shape in SHAPES else pytest.mark.full)
-        for name, shapes in MODELS.items()
-        for shape in shapes
-    ],
-    indirect=["raced"],
-    scope="module",  # else each test would have a race of its own
-)
+@pytest.mark.parametrize("case", [_case(one) for one in SHAPES])
 def test_bare_call(raced: Raced, show_raced: Callable[[Raced, str, str], None], case: str, contender: str) -> None:
     """Time a call of so many texts of so many tokens."""
+    show_raced(raced, case, contender)
+
+
+@full
+@pytest.mark.parametrize("raced", CLASSIFIERS, indirect=True)
+@pytest.mark.parametrize("contender", CONTENDERS)
+@pytest.mark.parametrize("case", [_case(one) for one in MORE_SHAPES])
+def test_more_shapes(raced: Raced, show_raced: Callable[[Raced, str, str], None], case: str, contender: str) -> None:
+    """The same, for more lengths and batches."""
     show_raced(raced, case, contender)
