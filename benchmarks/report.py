@@ -1,6 +1,7 @@
 """Puts the numbers of the records in benchmarks/records/ into the README and docs/numbers.md: made, never typed.
 
-cp benchmarks/out/*.json benchmarks/out/bench.jsonl benchmarks/records/ && python -m benchmarks.report
+cp benchmarks/out/*.json benchmarks/records/ && cp benchmarks/out/bench.jsonl benchmarks/records/bench_1.jsonl
+python -m benchmarks.report
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,15 @@ from benchmarks.writing_memory import PLOT as WRITING_PLOT
 from benchmarks.writing_memory import formula_line
 from benchmarks.writing_memory import memory_line as writing_line
 from benchmarks.writing_speed import speed_table
-from ortolan.bench.records import read_record
+from ortolan.bench.records import Record, read_record
 from ortolan.bench.report import markdown_table
 from ortolan.timing import Times
 
 RECORDS = Path(__file__).parent / "records"
-SUITE, LLAMA = RECORDS / "bench.jsonl", RECORDS / "bench_llama.jsonl"
 ROOT = Path(__file__).parents[1]
+SUITE = "bench_*"
+"""Records of the suite: a full run takes hours, and may be made in parts."""
+
 SUITE_PLOT = ROOT / "docs" / "bench.svg"
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "numbers.md"
 BEGIN, END = "<!-- numbers: made by benchmarks/report.py -->", "<!-- end of numbers -->"
@@ -53,8 +57,7 @@ def main() -> int:
     """Rewrite what stands between the two marks of each page, and the plot that the README shows."""
     for page, made in PAGES.items():
         page.write_text(with_numbers(page.read_text(encoding="utf-8"), made()), encoding="utf-8")
-    if SUITE.is_file():
-        SUITE_PLOT.write_text(speed_plot(read_record(SUITE)), encoding="utf-8")
+    SUITE_PLOT.write_text(speed_plot(suite_record()), encoding="utf-8")
     return 0
 
 
@@ -108,14 +111,18 @@ def worst(record: dict[str, Any]) -> str:
     return "95th percentile of int8, milliseconds: " + ", ".join(tails) + "."
 
 
-def default_model() -> str:
-    """Accuracy and speed of the default model."""
-    record = read("demo")
-    found = record["settings"]["accuracy"]
+def accuracy() -> str:
+    """How right the default model is."""
+    found = read("demo")["settings"]["accuracy"]
     shown = ", ".join(f"{name} {found[name]:.4f}" for name in ("torch", "fp32", "int8"))
+    return f"The default model, on {found['texts']} held-out sentences (`make demo`): accuracy {shown}."
+
+
+def default_model() -> str:
+    """Speed of the default model, as `make demo` takes it."""
+    record = read("demo")
     return (
-        f"The default model, on {found['texts']} held-out sentences: accuracy {shown}.\n\n"
-        "Median milliseconds, and in brackets how many times as quick as eager fp32:\n\n"
+        "The default model, median milliseconds, and in brackets how many times as quick as eager fp32:\n\n"
         f"{table('MiniLM-L6, real weights', rows(record), 'eager fp32')}\n\n{worst(record)}\n{source(record)}"
     )
 
@@ -291,57 +298,55 @@ def writing_memory() -> str:
     return f"{line} [Plot](docs/{WRITING_PLOT.name}). {formula}\n\n{source(record)}"
 
 
+def suite_record() -> Record:
+    """Put the parts of a full run of the suite together; each case is of one of them."""
+    parts = [read_record(path) for path in _parts()]
+    return Record(
+        replace(parts[0].run, commit=", ".join(dict.fromkeys(part.run.commit for part in parts))),
+        ceilings=tuple(line for part in parts for line in part.ceilings),
+        cases=tuple(line for part in parts for line in part.cases),
+        missing=tuple(dict.fromkeys(line for part in parts for line in part.missing)),
+    )
+
+
 def suite() -> str:
-    """What the whole suite found, in short."""
-    record = read_record(SUITE)
+    """What the suite found, in short."""
+    record = suite_record()
     run = record.run
     head = (
-        "The suite, all in one run, the contenders of a case taking turns: medians, and how many times as good as the "
-        f"reference, with 95 % intervals ([plot](docs/{SUITE_PLOT.name})):"
+        "The suite, the contenders of a case taking turns in one run: medians, and how many times as good as the "
+        "reference, and as the best of the others, Ortolan is, with 95 % intervals; what it loses is bold "
+        f"([plot](docs/{SUITE_PLOT.name})):"
     )
-    lost = len({line.contender for line in record.missing if not line.subject})
+    named = ", ".join(f"`benchmarks/records/{path.name}`" for path in _parts())
     tail = (
-        f"`make bench{'-full' * (run.settings['suite'] == 'full')}`, record `benchmarks/records/{SUITE.name}`: "
-        f"{run.processor}, {run.threads} cores of a shared machine, {run.settings['rounds']} rounds; "
-        f"{lost} contenders were left out, the record says why."
+        f"`make bench-full` in parts, records {named}, commits {run.commit}: {run.processor}, {run.threads} cores of a "
+        f"shared machine, {run.settings['rounds']} rounds. Heads of other tasks, more shapes and more rates are in "
+        "[docs/numbers.md](docs/numbers.md), with every contender and those that are missing."
     )
     return f"{head}\n\n{summary_table(record)}\n\n{tail}"
 
 
-def every_contender(path: Path = SUITE) -> str:
-    """What a run of the suite found, at length."""
-    record = read_record(path)
-    head = (
-        "Medians, and in brackets how many times as good as the reference, with 95 % intervals. The reference is eager "
-        "PyTorch in fp32 where a table names no other one."
-    )
-    missing = [f"- {line.contender}{line.subject and f', {line.subject}'}: {line.reason}" for line in record.missing]
-    lost = "Not measured:\n\n" + "\n".join(missing) if missing else ""
-    return "\n\n".join(filter(None, [head, markdown_table(record).strip(), lost]))
+def every_contender() -> str:
+    """What the suite found, at length, and what was not measured."""
+    return markdown_table(suite_record()).strip()
 
 
-def llama() -> str:
-    """What a part of a full run found: texts that a decoder of Llama's kind writes."""
-    run = read_record(LLAMA).run
-    command = "python -m pytest benchmarks/suite/test_generation.py --full -k llama"
-    tail = (
-        f"`{command}`, record `benchmarks/records/{LLAMA.name}`: {run.processor}, {run.threads} cores of a shared "
-        f"machine, {run.settings['rounds']} rounds."
-    )
-    return f"{every_contender(LLAMA)}\n\n{tail}"
+def _parts() -> list[Path]:
+    return sorted(RECORDS.glob(f"{SUITE}.jsonl"))
 
 
 def _is_of(case: str, model: str) -> bool:
     return case.startswith(f"{model} ")
 
 
-IN_SHORT = {"bench": suite, "writing_speed": writing_speed, "demo": default_model}
-"""What is made of each record, in the order of the README."""
+IN_SHORT = {SUITE: suite, "demo": accuracy}
+"""What is made of each record, or of those that a pattern matches, in the order of the README."""
 
 AT_LENGTH = {
-    "The suite, contender by contender": {"bench": every_contender},
-    "Texts of a Llama, contender by contender": {"bench_llama": llama},
+    "The suite, contender by contender": {SUITE: every_contender},
     "Texts that are read": {
+        "demo": default_model,
         "encoder_latency": distilbert,
         "peers": peers,
         "list_batching": batching,
@@ -356,7 +361,11 @@ AT_LENGTH = {
         "engine_overhead": engine_overhead,
         "engine_memory": engine_memory,
     },
-    "Texts that are written": {"writing_load": writing_load, "writing_memory": writing_memory},
+    "Texts that are written": {
+        "writing_speed": writing_speed,
+        "writing_load": writing_load,
+        "writing_memory": writing_memory,
+    },
 }
 """The same for docs/numbers.md, by heading."""
 

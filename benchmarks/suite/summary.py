@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.suite.subjects import BY_TASK, RATES, SHAPES
 from benchmarks.tables import plain_table
 from ortolan.bench.charts import short
 from ortolan.bench.findings import beside_reference, is_own, reference_of
 from ortolan.bench.plots import plots
 from ortolan.bench.records import Case, Record
-from ortolan.bench.statistics import Ratio, summarize
+from ortolan.bench.statistics import Ratio, ratio, summarize
 
 HEAD = (
     "question",
@@ -21,16 +22,26 @@ HEAD = (
     "best of the others",
     "times as good",
 )
+NARROWED = {
+    "latency": [f"{rows}x{length}" for rows, length in SHAPES],
+    "throughput": [f"{rows}x{length}" for rows, length in SHAPES],
+    "load": [f"{rate} requests a second" for rate in RATES],
+}
+"""Cases that are shown, where a full run has more of the kind."""
+
+HEADS = {model.title for model in BY_TASK.values()}
+"""Left out: their layers are those of the first model."""
 
 
 def summary_table(record: Record) -> str:
-    """Lay out, for each case, the best of Ortolan, the reference and the best of the others, as Markdown.
+    """Lay out, for each case, the best of Ortolan beside the reference and beside the best of the others, as Markdown.
 
     Where the reference is Ortolan's too, the first of its contenders is shown and not the best: the others stand beside
-    it for comparison. Ratios are against the reference, with their 95 % intervals where there was more than one round.
+    it for comparison. Ratios have their 95 % intervals where there was more than one round; below 1, and bold, is a
+    loss beyond them.
     """
     places: dict[tuple[str, str, str], list[Case]] = {}
-    for case in record.cases:
+    for case in filter(_is_shown, record.cases):
         places.setdefault(case.place, []).append(case)
     rows = [_row(record, cases) for cases in places.values() if any(is_own(case.contender) for case in cases)]
     return plain_table(HEAD, rows)
@@ -39,6 +50,10 @@ def summary_table(record: Record) -> str:
 def speed_plot(record: Record) -> str:
     """Draw how many times as quick as the reference everybody is at the first subject's latencies, as SVG."""
     return next(plot.svg for plot in plots(record) if plot.title.startswith("How many times as good"))
+
+
+def _is_shown(case: Case) -> bool:
+    return case.subject not in HEADS and case.case in NARROWED.get(case.group, [case.case])
 
 
 def _row(record: Record, cases: Sequence[Case]) -> list[str]:
@@ -55,9 +70,9 @@ def _row(record: Record, cases: Sequence[Case]) -> list[str]:
         first.case,
         _shown(own),
         _shown(common),
-        _ratio(own, ratios),
+        _told(ratios.get(own.contender), own) if own else "",
         _shown(other),
-        _ratio(other, ratios),
+        _told(ratio(own, other), own) if own and other else "",
     ]
 
 
@@ -73,9 +88,9 @@ def _shown(case: Case | None) -> str:
     return "" if case is None else f"{case.contender}: {short(summarize(case).median)} {case.unit}"
 
 
-def _ratio(case: Case | None, ratios: dict[str, Ratio]) -> str:
-    found = None if case is None else ratios.get(case.contender)
-    if case is None or found is None:
+def _told(found: Ratio | None, case: Case) -> str:
+    if found is None:
         return ""
     interval = f" ({found.low:.2f} to {found.high:.2f})" if len(case.rounds) > 1 else ""
-    return f"{found.middle:.2f}{interval}"
+    told = f"{found.middle:.2f}{interval}"
+    return f"**{told}**" if found.high < 1.0 else told
