@@ -39,6 +39,7 @@ from benchmarks.writing_memory import PLOT as WRITING_PLOT
 from benchmarks.writing_memory import formula_line
 from benchmarks.writing_memory import memory_line as writing_line
 from benchmarks.writing_speed import speed_table
+from ortolan.bench.findings import in_order
 from ortolan.bench.records import Record, read_record
 from ortolan.bench.report import markdown_table
 from ortolan.timing import Times
@@ -301,12 +302,13 @@ def writing_memory() -> str:
 def suite_record() -> Record:
     """Put the parts of a full run of the suite together; each case is of one of them."""
     parts = [read_record(path) for path in _parts()]
-    return Record(
+    joined = Record(
         replace(parts[0].run, commit=", ".join(dict.fromkeys(part.run.commit for part in parts))),
         ceilings=tuple(line for part in parts for line in part.ceilings),
         cases=tuple(line for part in parts for line in part.cases),
         missing=tuple(dict.fromkeys(line for part in parts for line in part.missing)),
     )
+    return in_order(joined)
 
 
 def suite() -> str:

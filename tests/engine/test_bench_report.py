@@ -13,6 +13,7 @@ from ortolan.bench.charts import LETTER, WIDTH, looks
 from ortolan.bench.findings import (
     beside_reference,
     front,
+    in_order,
     losses,
     reference,
     shape_of,
@@ -223,6 +224,15 @@ def test_the_markdown_table_has_medians_ratios_and_what_is_missing():
         "| --- | --- | --- |\n"
         "| a\\|b | all | no wheel |\n"
     )
+
+
+def test_cases_stand_in_the_order_of_their_numbers():
+    names = ["1x128", "8x32", "1x16", "load", "9", "import", "100 texts", "1x8"]
+    record = Record(RUN, cases=tuple(replace(CASE, case=name) for name in names))
+    head = markdown_table(record).splitlines()[0]
+    assert re.findall(r"\| ([^|]+), ms", head) == ["load", "import", "1x8", "1x16", "1x128", "8x32", "9", "100 texts"]
+    others = replace(record, cases=(replace(CASE, group="load", case="9"), *record.cases))
+    assert [case.group for case in in_order(others).cases][:2] == ["load", "latency"]
 
 
 def test_the_csv_file_has_a_line_for_each_case(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ OWN = "ortolan"
 """How the names of this project's contenders begin, in lower case."""
 
 _SHAPE = re.compile(r"(\d{1,6}) ?x ?(\d{1,6})\b")
+_NUMBER = re.compile(r"\d{1,9}")
 _REFERENCES = ("eager fp32", "eager", "torch", "transformers")
 _TIMES = {"ms": 1e-3, "s": 1.0}
 """Units of time, in seconds."""
@@ -79,6 +80,18 @@ def contenders(record: Record) -> list[str]:
 def subjects(record: Record) -> list[str]:
     """Name all subjects, as they came."""
     return list(dict.fromkeys(case.subject for case in record.cases))
+
+
+def in_order(record: Record) -> Record:
+    """Sort the cases of each group of a subject by the numbers in their names: rows, tokens, rates."""
+    first: dict[tuple[str, str], int] = {}
+    for place, case in enumerate(record.cases):
+        first.setdefault((case.group, case.subject), place)
+
+    def order(case: Case) -> tuple[int, list[int]]:
+        return first[case.group, case.subject], [int(number) for number in _NUMBER.findall(case.case)]
+
+    return replace(record, cases=tuple(sorted(record.cases, key=order)))
 
 
 def reference(record: Record) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ortolan.bench.charts import short
-from ortolan.bench.findings import beside_reference, contenders, losses, reference, reference_of, subjects
+from ortolan.bench.findings import beside_reference, contenders, in_order, losses, reference, reference_of, subjects
 from ortolan.bench.plots import plots
 from ortolan.bench.records import Case, Record
 from ortolan.bench.statistics import Ratio, summarize
@@ -77,6 +77,7 @@ def html_page(record: Record, words: Sequence[str] = ()) -> str:
         record: What was measured.
         words: What a profile says, a sentence each.
     """
+    record = in_order(record)
     title = f"Benchmark of {_listed(subjects(record))}"
     style = f"{PAGE_STYLE}@media screen and (prefers-color-scheme: dark) {{\n{DARK_PAGE_STYLE}}}\n"
     style += f"@media print {{\n{PRINT_STYLE}}}\n"
@@ -94,6 +95,7 @@ def markdown_table(record: Record) -> str:
     In brackets: how many times as good as the reference, with the 95 % interval. A table whose reference is not that
     of the whole record names it.
     """
+    record = in_order(record)
     name = reference(record)
     ratios = _ratios(record)
     parts = []
