@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.suite.subjects import BY_TASK, RATES, SHAPES
 from benchmarks.tables import plain_table
 from ortolan.bench.charts import short
-from ortolan.bench.findings import beside_reference, is_own, reference_of
+from ortolan.bench.findings import beside_reference, best, by_place, is_own, reference_of
 from ortolan.bench.plots import plots
 from ortolan.bench.records import Case, Record
 from ortolan.bench.statistics import Ratio, ratio, summarize
@@ -23,9 +23,8 @@ HEAD = (
     "times as good",
 )
 NARROWED = {
-    "latency": [f"{rows}x{length}" for rows, length in SHAPES],
-    "throughput": [f"{rows}x{length}" for rows, length in SHAPES],
-    "load": [f"{rate} requests a second" for rate in RATES],
+    **dict.fromkeys(("latency", "throughput"), tuple(f"{rows}x{length}" for rows, length in SHAPES)),
+    "load": tuple(f"{rate} requests a second" for rate in RATES),
 }
 """Cases that are shown, where a full run has more of the kind."""
 
@@ -40,10 +39,8 @@ def summary_table(record: Record) -> str:
     it for comparison. Ratios have their 95 % intervals where there was more than one round; below 1, and bold, is a
     loss beyond them.
     """
-    places: dict[tuple[str, str, str], list[Case]] = {}
-    for case in filter(_is_shown, record.cases):
-        places.setdefault(case.place, []).append(case)
-    rows = [_row(record, cases) for cases in places.values() if any(is_own(case.contender) for case in cases)]
+    places = by_place(filter(_is_shown, record.cases))
+    rows = [_row(record, cases) for cases in places if any(is_own(case.contender) for case in cases)]
     return plain_table(HEAD, rows)
 
 
@@ -53,15 +50,15 @@ def speed_plot(record: Record) -> str:
 
 
 def _is_shown(case: Case) -> bool:
-    return case.subject not in HEADS and case.case in NARROWED.get(case.group, [case.case])
+    return case.subject not in HEADS and case.case in NARROWED.get(case.group, (case.case,))
 
 
 def _row(record: Record, cases: Sequence[Case]) -> list[str]:
     name = reference_of(record, cases[0])
     ratios = {beside.case.contender: beside.ratio for beside in beside_reference(record, cases)}
     ours = [case for case in cases if is_own(case.contender) and case.contender != name]
-    own = next(iter(ours), None) if is_own(name) else _best(ours)
-    other = _best([case for case in cases if not is_own(case.contender) and case.contender != name])
+    own = next(iter(ours), None) if is_own(name) else best(ours)
+    other = best([case for case in cases if not is_own(case.contender) and case.contender != name])
     common = next((case for case in cases if case.contender == name), None)
     first = cases[0]
     return [
@@ -74,14 +71,6 @@ def _row(record: Record, cases: Sequence[Case]) -> list[str]:
         _shown(other),
         _told(ratio(own, other), own) if own and other else "",
     ]
-
-
-def _best(cases: Sequence[Case]) -> Case | None:
-    def badness(case: Case) -> float:
-        middle = summarize(case).median
-        return middle if case.better == "less" else -middle
-
-    return min(cases, key=badness, default=None)
 
 
 def _shown(case: Case | None) -> str:

@@ -42,7 +42,12 @@ def in_place(graphs: Mapping[str, Session]) -> dict[str, Session]:
 
 def grows(signature: Signature) -> bool:
     """Say whether a graph takes a cache and gives a longer one back."""
-    return is_cached(signature) and all(spec.name != "seqlens_k" for spec in signature.inputs)
+    return is_cached(signature) and not writes_in_place(signature)
+
+
+def writes_in_place(signature: Signature) -> bool:
+    """Say whether a graph writes into the cache that it is handed, which then has to be where it runs."""
+    return any(spec.name == "seqlens_k" for spec in signature.inputs)
 
 
 class GrowingDecoder:

@@ -25,7 +25,7 @@ from ortolan.errors import (
     warn_caller,
 )
 from ortolan.foreign import EXPORT_IT, check_graph
-from ortolan.growing import in_place
+from ortolan.growing import in_place, writes_in_place
 from ortolan.manifest import Graph, PrecisionRecord
 from ortolan.request import TextInput
 from ortolan.session.base import Array, Session, Signature, Stop, conform
@@ -366,8 +366,7 @@ def open_graphs(
 
 def _check_in_place(graphs: Mapping[str, Graph], provider: Provider) -> None:
     """Refuse a cache in main memory that a device would have to write in place: it would work on a copy of its own."""
-    reads = {spec.name for graph in graphs.values() for spec in graph.signature.inputs}
-    if provider.name != "cpu" and "seqlens_k" in reads:
+    if provider.name != "cpu" and any(writes_in_place(graph.signature) for graph in graphs.values()):
         raise ProviderError(
             f"provider '{provider.name}' for a model that writes requested",
             "its cache lies in main memory, where the CPU's operators alone write in place",

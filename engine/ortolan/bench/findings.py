@@ -82,8 +82,24 @@ def subjects(record: Record) -> list[str]:
     return list(dict.fromkeys(case.subject for case in record.cases))
 
 
+def by_place(cases: Iterable[Case]) -> list[list[Case]]:
+    """Put together what contenders did in the same case of the same subject, in the order in which they came."""
+    places: dict[tuple[str, str, str], list[Case]] = {}
+    for case in cases:
+        places.setdefault(case.place, []).append(case)
+    return list(places.values())
+
+
+def best(cases: Iterable[Case]) -> Case | None:
+    """Choose, of cases in the same place, that of the best median; None of none."""
+    return min(cases, key=_badness, default=None)
+
+
 def in_order(record: Record) -> Record:
-    """Sort the cases of each group of a subject by the numbers in their names: rows, tokens, rates."""
+    """Sort the cases of each group of a subject by the numbers in their names: rows, tokens, rates.
+
+    Names without numbers come first, and equal ones stay as they came.
+    """
     first: dict[tuple[str, str], int] = {}
     for place, case in enumerate(record.cases):
         first.setdefault((case.group, case.subject), place)
@@ -150,18 +166,14 @@ def losses(record: Record) -> list[tuple[Case, Beside]]:
     Returns:
         This project's best case, and the other one beside it; the worst loss first.
     """
-    places: dict[tuple[str, str, str], list[Case]] = {}
-    for case in record.cases:
-        places.setdefault(case.place, []).append(case)
     found = []
-    for cases in places.values():
-        own = [case for case in cases if is_own(case.contender)]
-        if not own:
+    for cases in by_place(record.cases):
+        own = best([case for case in cases if is_own(case.contender)])
+        if own is None:
             continue
-        best = min(own, key=_badness)
-        others = [case for case in cases if not is_own(case.contender) and _are_pairs(case, best)]
-        compared = [Beside(case, ratio(case, best)) for case in others]
-        found += [(best, beside) for beside in compared if beside.ratio.low > 1.0]
+        others = [case for case in cases if not is_own(case.contender) and _are_pairs(case, own)]
+        compared = [Beside(case, ratio(case, own)) for case in others]
+        found += [(own, beside) for beside in compared if beside.ratio.low > 1.0]
     return sorted(found, key=lambda pair: -pair[1].ratio.middle)
 
 
