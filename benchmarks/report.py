@@ -1,6 +1,7 @@
 """Puts the numbers of the records in benchmarks/records/ into the README and docs/numbers.md: made, never typed.
 
-cp benchmarks/out/*.json benchmarks/records/ && cp benchmarks/out/bench.jsonl benchmarks/records/bench_1.jsonl
+cp benchmarks/out/*.json benchmarks/records/
+rm benchmarks/records/bench_*.jsonl && cp benchmarks/out/bench.jsonl benchmarks/records/bench_1.jsonl
 python -m benchmarks.report
 """
 
@@ -31,7 +32,7 @@ from benchmarks.peers import OURS, RIVALS
 from benchmarks.pipeline_overhead import pipeline_table
 from benchmarks.real_generation import generation_table
 from benchmarks.real_quality import quality_table
-from benchmarks.suite.summary import speed_plot, summary_table
+from benchmarks.suite.summary import losses_table, num_lost, speed_plot, summary_table
 from benchmarks.tables import table
 from benchmarks.writing_company import company_table
 from benchmarks.writing_load import load_lines
@@ -47,7 +48,7 @@ from ortolan.timing import Times
 RECORDS = Path(__file__).parent / "records"
 ROOT = Path(__file__).parents[1]
 SUITE = "bench_*"
-"""Records of the suite: a full run takes hours, and may be made in parts."""
+"""Records of the suite: a full run takes more than an hour, and may be made in parts, which share no case."""
 
 SUITE_PLOT = ROOT / "docs" / "bench.svg"
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "numbers.md"
@@ -313,18 +314,20 @@ def suite_record() -> Record:
 
 def suite() -> str:
     """What the suite found, in short."""
-    record = suite_record()
+    record, parts = suite_record(), _parts()
     run = record.run
     head = (
         "The suite, the contenders of a case taking turns in one run: medians, and how many times as good as the "
         "reference, and as the best of the others, Ortolan is, with 95 % intervals; what it loses is bold "
         f"([plot](docs/{SUITE_PLOT.name})):"
     )
-    named = ", ".join(f"`benchmarks/records/{path.name}`" for path in _parts())
+    command = f"make bench{'-full' * (run.settings['suite'] == 'full')}"
+    named = ", ".join(f"`benchmarks/records/{path.name}`" for path in parts)
     tail = (
-        f"`make bench-full` in parts, records {named}, commits {run.commit}: {run.processor}, {run.threads} cores of a "
-        f"shared machine, {run.settings['rounds']} rounds. Heads of other tasks, more shapes and more rates are in "
-        "[docs/numbers.md](docs/numbers.md), with every contender and those that are missing."
+        f"`{command}`{' in parts' * (len(parts) > 1)}, {named}, at {run.commit}: {run.processor}, {run.threads} cores "
+        f"of a shared machine, {run.settings['rounds']} rounds. In {num_lost(record)} cases, heads of other tasks "
+        "and more shapes and rates among them, somebody is better than the best of Ortolan beyond noise: "
+        "[docs/numbers.md](docs/numbers.md) lists them, and has every contender and those that are missing."
     )
     return f"{head}\n\n{summary_table(record)}\n\n{tail}"
 
@@ -332,6 +335,11 @@ def suite() -> str:
 def every_contender() -> str:
     """What the suite found, at length, and what was not measured."""
     return markdown_table(suite_record()).strip()
+
+
+def every_loss() -> str:
+    """Where the suite found somebody better than the best of Ortolan."""
+    return losses_table(suite_record())
 
 
 def _parts() -> list[Path]:
@@ -346,6 +354,7 @@ IN_SHORT = {SUITE: suite, "demo": accuracy}
 """What is made of each record, or of those that a pattern matches, in the order of the README."""
 
 AT_LENGTH = {
+    "Where others are better in the suite": {SUITE: every_loss},
     "The suite, contender by contender": {SUITE: every_contender},
     "Texts that are read": {
         "demo": default_model,

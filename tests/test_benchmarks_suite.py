@@ -18,7 +18,7 @@ from benchmarks import report
 from benchmarks.suite import subjects, tools
 from benchmarks.suite.races import Raced, seconds_of
 from benchmarks.suite.subjects import BY_TASK, kept
-from benchmarks.suite.summary import speed_plot, summary_table
+from benchmarks.suite.summary import losses_table, num_lost, speed_plot, summary_table
 from ortolan import timing
 from ortolan.bench.records import Case, Line, Missing, Record, read_record
 from ortolan_exporters.contenders import environments, race
@@ -173,6 +173,24 @@ def test_the_plot_is_that_of_the_first_latencies():
 def test_the_pages_are_what_the_records_say(page: Path):
     text = page.read_text(encoding="utf-8")
     assert report.with_numbers(text, report.PAGES[page]()) == text
+
+
+def test_no_case_is_in_two_parts_of_the_suite():
+    places = [(*case.place, case.contender) for case in report.suite_record().cases]
+    assert len(set(places)) == len(places)
+
+
+def test_losses_are_told_and_counted():
+    def case(contender: str, ms: float, **others: Any) -> Case:
+        return replace(CASE, contender=contender, rounds=((ms,),) * 7, **others)
+
+    lost = (case("Ortolan int8", 2.0), case("Ortolan fp32", 3.0), case("OpenVINO int8", 1.0), case("eager fp32", 9.0))
+    won = (case("Ortolan int8", 2.0, case="1x8"), case("eager fp32", 9.0, case="1x8"))
+    alone = (case("Ortolan int8", 2.0, case="1x9"),)
+    record = Record(RUN, cases=(*lost, *won, *alone))
+    [row] = losses_table(record).splitlines()[2:]
+    assert row == ("| latency | tiny | 1x128 | Ortolan int8: 2 ms | OpenVINO int8: 1 ms | 2.00 (2.00 to 2.00) |")
+    assert num_lost(record) == "1 of 2"
 
 
 def test_no_record_is_left_untold():

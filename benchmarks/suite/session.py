@@ -19,7 +19,7 @@ from ortolan_exporters.contenders.registry import Contender, own
 from ortolan_exporters.contenders.subject import open_subject
 
 ROUNDS = 6
-"""Intervals of fewer are narrower than they should be. Full runs add cases: with more rounds they would take a day."""
+"""Intervals of fewer are narrower than they should be. Full runs add cases, not rounds: they take long as it is."""
 
 NUM_CALIBRATION = 300  # as many as NNCF uses by default
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.suite.subjects import BY_TASK, RATES, SHAPES
 from benchmarks.tables import plain_table
 from ortolan.bench.charts import short
-from ortolan.bench.findings import beside_reference, best, by_place, is_own, reference_of
+from ortolan.bench.findings import beside_reference, best, by_place, is_own, losses, reference_of
 from ortolan.bench.plots import plots
 from ortolan.bench.records import Case, Record
 from ortolan.bench.statistics import Ratio, ratio, summarize
@@ -42,6 +42,26 @@ def summary_table(record: Record) -> str:
     places = by_place(filter(_is_shown, record.cases))
     rows = [_row(record, cases) for cases in places if any(is_own(case.contender) for case in cases)]
     return plain_table(HEAD, rows)
+
+
+def losses_table(record: Record) -> str:
+    """Lay out every contender that is better than the best of Ortolan beyond noise, the worst loss first, as Markdown.
+
+    Ratios say how many times as good the other one is.
+    """
+    head = ("question", "of", "case", "best of Ortolan", "better", "times as good")
+    rows = [
+        [own.group, own.subject, own.case, _shown(own), _shown(beside.case), _told(beside.ratio, own)]
+        for own, beside in losses(record)
+    ]
+    return plain_table(head, rows)
+
+
+def num_lost(record: Record) -> str:
+    """Count the cases in which somebody is better than the best of Ortolan beyond noise, such as "2 of 9"."""
+    lost = {own.place for own, _ in losses(record)}
+    raced = [cases for cases in by_place(record.cases) if len({is_own(case.contender) for case in cases}) == 2]
+    return f"{len(lost)} of {len(raced)}"
 
 
 def speed_plot(record: Record) -> str:
